@@ -1,0 +1,31 @@
+/* lease.h - pure arithmetic of a lease: validity, renewal times, pauses.
+ *
+ * Times are microseconds of CLOCK_BOOTTIME, durations in _ms are milliseconds. `chance` is a random number that the
+ * caller draws, so that a test replays exactly. */
+#ifndef DLOCK_SRC_LEASE_H
+#define DLOCK_SRC_LEASE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define LEASE_NEVER INT64_MAX
+
+/* Until when the holder may believe that it holds: counted from `sent_at`, which was read before the request that won
+ * was sent, less the drift that two clocks may have, 1 % of the ttl + 2 ms (Redlock, Redis documentation,
+ * "Distributed Locks with Redis"). */
+int64_t lease_valid_until(int64_t sent_at, uint32_t ttl_ms);
+
+/* When LOST is due: `margin_ms` before validity ends; 0 = a tenth of the ttl. */
+int64_t lease_lost_at(int64_t valid_until, uint32_t ttl_ms, uint32_t margin_ms);
+
+/* When to renew: a third of the ttl after the request that was answered OK; after a failed renewal, a twelfth of the
+ * ttl later, less up to half of it by chance. */
+int64_t lease_renew_at(int64_t sent_at, uint32_t ttl_ms);
+int64_t lease_retry_at(int64_t now, uint32_t ttl_ms, uint64_t chance);
+
+/* How long a waiter pauses before it asks again: half to the whole of `longest_ms`, by chance. Without a watch the
+ * longest pause starts at 25 ms and doubles with each attempt ("full jitter" of Brooker, AWS Architecture Blog,
+ * "Exponential Backoff and Jitter", with a floor). */
+int64_t lease_pause(uint32_t longest_ms, bool watched, uint32_t attempts, uint64_t chance);
+
+#endif

@@ -1,0 +1,11 @@
+/* storages.h - which storage serves a URL's scheme. */
+#ifndef DLOCK_SRC_STORAGES_H
+#define DLOCK_SRC_STORAGES_H
+
+#include "dlock_storage.h"
+
+/* Finds the storage for `scheme`: built in, or in a module that is loaded now and stays loaded. UNSUPPORTED = there is none (the message lists
+ * where it was looked for), REFUSED = the module cannot be loaded or is of another version. */
+dlock_status storages_find(const char *scheme, const dlock_storage **ret, dlock_error *error);
+
+#endif
