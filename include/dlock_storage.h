@@ -62,7 +62,8 @@ typedef struct dlock_request {
     const char *key;   /* 1 to 512 bytes of valid UTF-8 */
     const char *owner; /* of ACQUIRE, EXTEND, RELEASE */
 
-    dlock_status status; /* UNAVAILABLE, an empty message and info when it is handed over */
+    dlock_status status; /* UNAVAILABLE when it is handed over, and the rest of the answer empty */
+    bool not_done;       /* with UNAVAILABLE: it certainly did not happen, and will not */
     dlock_info info;
     char message[DLOCK_MESSAGE_SIZE]; /* when the status is not OK, BUSY or LOST: what the storage answered */
 } dlock_request;

@@ -15,7 +15,8 @@
  * "Distributed Locks with Redis"). */
 int64_t lease_valid_until(int64_t sent_at, uint32_t ttl_ms);
 
-/* When LOST is due: `margin_ms` before validity ends; 0 = a tenth of the ttl. */
+/* When LOST is due: `margin_ms` before validity ends; 0 = a tenth of the ttl, and never
+ * more than half of it. */
 int64_t lease_lost_at(int64_t valid_until, uint32_t ttl_ms, uint32_t margin_ms);
 
 /* When to renew: a third of the ttl after the request that was answered OK; after a failed renewal, a twelfth of the

@@ -4,8 +4,8 @@
 
 #include "dlock_storage.h"
 
-/* Finds the storage for `scheme`: built in, or in a module that is loaded now and stays loaded. UNSUPPORTED = there is none (the message lists
- * where it was looked for), REFUSED = the module cannot be loaded or is of another version. */
+/* Finds the storage for `scheme`: built in, or in a module that is loaded now and stays loaded. UNSUPPORTED = there is
+ * none (the message lists where it was looked for), REFUSED = the module cannot be loaded or is of another version. */
 dlock_status storages_find(const char *scheme, const dlock_storage **ret, dlock_error *error);
 
 #endif

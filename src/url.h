@@ -11,8 +11,8 @@
 dlock_status url_parse(const char *text, dlock_url **ret, dlock_error *error);
 void url_free(dlock_url *url);
 
-/* The URL for messages: user shown, password and every parameter that may be secret replaced by "***". Freed by free(); NULL = no
- * memory. */
+/* The URL for messages: user shown, password and every parameter that may be secret replaced by "***". Freed by free();
+ * NULL = no memory. */
 char *url_show(const dlock_url *url);
 
 #endif

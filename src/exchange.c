@@ -1,0 +1,175 @@
+/* exchange.c - see exchange.h. */
+#include "exchange.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+/* A thread that found no free session, on its stack. */
+struct ticket {
+    struct ticket *next;
+    dlock_request *const *requests; /* NULL = wants the session itself */
+    size_t count;
+    enum { TICKET_WAITS, TICKET_IS_CARRIED, TICKET_IS_ANSWERED, TICKET_HAS_SESSION } state;
+    struct session *session;
+    pthread_cond_t wake;
+};
+
+void exchange_init(struct exchange *exchange, pthread_mutex_t *mutex, const struct session_source *source)
+{
+    const unsigned wanted = source->storage->max_sessions;
+    const size_t count = wanted < 1 ? 1 : wanted < EXCHANGE_SESSIONS_MAX ? wanted : EXCHANGE_SESSIONS_MAX;
+    *exchange = (struct exchange){.mutex = mutex, .source = source, .idle_count = count};
+    for (size_t i = 0; i < count; i++) {
+        exchange->sessions[i].source = source;
+        exchange->idle[count - 1 - i] = &exchange->sessions[i];
+    }
+}
+
+void exchange_deinit(struct exchange *exchange)
+{
+    for (size_t i = 0; i < EXCHANGE_SESSIONS_MAX; i++)
+        session_close(&exchange->sessions[i]);
+}
+
+static void enqueue(struct exchange *exchange, struct ticket *ticket)
+{
+    if (exchange->last)
+        exchange->last->next = ticket;
+    else
+        exchange->first = ticket;
+    exchange->last = ticket;
+}
+
+static void dequeue(struct exchange *exchange, struct ticket *ticket)
+{
+    struct ticket *before = NULL;
+    for (struct ticket *t = exchange->first; t != ticket; t = t->next)
+        before = t;
+    if (before)
+        before->next = ticket->next;
+    else
+        exchange->first = ticket->next;
+    if (exchange->last == ticket)
+        exchange->last = before;
+    ticket->next = NULL;
+}
+
+/* Waits until the ticket is answered or has a session, or until the operation timeout, when nobody carries it. */
+static void wait_for_turn(struct exchange *exchange, struct ticket *ticket)
+{
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&ticket->wake, &attributes);
+    pthread_condattr_destroy(&attributes);
+
+    struct timespec deadline;
+    clock_gettime(CLOCK_MONOTONIC, &deadline);
+    const uint32_t timeout_ms = exchange->source->options.timeout_ms;
+    deadline.tv_sec += timeout_ms / 1000 + (deadline.tv_nsec + timeout_ms % 1000 * 1000000L) / 1000000000L;
+    deadline.tv_nsec = (deadline.tv_nsec + timeout_ms % 1000 * 1000000L) % 1000000000L;
+
+    enqueue(exchange, ticket);
+    int timed_out = 0;
+    while (ticket->state == TICKET_WAITS && timed_out != ETIMEDOUT)
+        timed_out = pthread_cond_timedwait(&ticket->wake, exchange->mutex, &deadline);
+    while (ticket->state == TICKET_IS_CARRIED)
+        pthread_cond_wait(&ticket->wake, exchange->mutex);
+    if (ticket->state == TICKET_WAITS)
+        dequeue(exchange, ticket);
+    pthread_cond_destroy(&ticket->wake);
+}
+
+static struct session *take_session(struct exchange *exchange, struct ticket *ticket)
+{
+    if (exchange->idle_count > 0)
+        return exchange->idle[--exchange->idle_count];
+    wait_for_turn(exchange, ticket);
+    return ticket->session;
+}
+
+/* The session goes to the first who waits; to serve all that wait is then that thread's part. */
+static void pass_on(struct exchange *exchange, struct session *session)
+{
+    struct ticket *next = exchange->first;
+    if (!next) {
+        exchange->idle[exchange->idle_count++] = session;
+        return;
+    }
+    dequeue(exchange, next);
+    next->session = session;
+    next->state = TICKET_HAS_SESSION;
+    pthread_cond_signal(&next->wake);
+}
+
+/* Takes the tickets that fit off the queue; those that want a session to themselves stay. */
+static struct ticket *collect(struct exchange *exchange, dlock_request **batch, size_t *count)
+{
+    struct ticket *taken = NULL;
+    struct ticket **end = &taken;
+    for (struct ticket *t = exchange->first, *next; t; t = next) {
+        next = t->next;
+        if (!t->requests || *count + t->count > EXCHANGE_BATCH_MAX)
+            continue;
+        memcpy(batch + *count, t->requests, t->count * sizeof *batch);
+        *count += t->count;
+        dequeue(exchange, t);
+        t->state = TICKET_IS_CARRIED;
+        *end = t;
+        end = &t->next;
+    }
+    return taken;
+}
+
+void exchange_carry(struct exchange *exchange, dlock_request *const *requests, size_t count)
+{
+    struct ticket own = {.requests = requests, .count = count};
+    struct session *session = take_session(exchange, &own);
+    if (own.state == TICKET_IS_ANSWERED)
+        return;
+    if (!session) {
+        for (size_t i = 0; i < count; i++) {
+            dlock_request_fail(requests[i], DLOCK_UNAVAILABLE, "no connection came free within %u ms",
+                               exchange->source->options.timeout_ms);
+            requests[i]->not_done = true;
+        }
+        return;
+    }
+
+    dlock_request *batch[EXCHANGE_BATCH_MAX];
+    memcpy(batch, requests, count * sizeof *batch);
+    struct ticket *carried = collect(exchange, batch, &count);
+    pthread_mutex_unlock(exchange->mutex);
+    session_execute(session, batch, count);
+    pthread_mutex_lock(exchange->mutex);
+    for (struct ticket *t = carried, *next; t; t = next) {
+        next = t->next;
+        t->state = TICKET_IS_ANSWERED;
+        pthread_cond_signal(&t->wake);
+    }
+    pass_on(exchange, session);
+}
+
+struct session *exchange_borrow(struct exchange *exchange, dlock_error *error)
+{
+    struct ticket own = {.requests = NULL};
+    struct session *session = take_session(exchange, &own);
+    if (!session) {
+        dlock_error_set(error, DLOCK_UNAVAILABLE, "no connection came free within %u ms",
+                        exchange->source->options.timeout_ms);
+        return NULL;
+    }
+    pthread_mutex_unlock(exchange->mutex);
+    const dlock_status status = session_open(session, error);
+    pthread_mutex_lock(exchange->mutex);
+    if (status == DLOCK_OK)
+        return session;
+    exchange_return(exchange, session);
+    return NULL;
+}
+
+void exchange_return(struct exchange *exchange, struct session *session)
+{
+    pass_on(exchange, session);
+}

@@ -1,0 +1,35 @@
+/* exchange.h - many threads' requests -> one batch -> one session.
+ *
+ * A thread that finds a free session carries its own requests: one round trip, no thread switch. If all sessions are
+ * out, its requests wait, and the thread that gets the next free session carries all that wait in one batch. Used by
+ * lock.c and factory.c. */
+#ifndef DLOCK_SRC_EXCHANGE_H
+#define DLOCK_SRC_EXCHANGE_H
+
+#include "session.h"
+
+#include <pthread.h>
+
+#define EXCHANGE_SESSIONS_MAX 4
+#define EXCHANGE_BATCH_MAX    256
+
+struct exchange {
+    pthread_mutex_t *mutex; /* guards everything here; held by the caller of every function below */
+    const struct session_source *source;
+    struct session sessions[EXCHANGE_SESSIONS_MAX];
+    struct session *idle[EXCHANGE_SESSIONS_MAX]; /* a stack: the one used last is taken first */
+    size_t idle_count;
+    struct ticket *first, *last; /* of the queue */
+};
+
+void exchange_init(struct exchange *exchange, pthread_mutex_t *mutex, const struct session_source *source);
+void exchange_deinit(struct exchange *exchange);
+
+/* Carries out up to EXCHANGE_BATCH_MAX requests, which all are answered on return. The mutex is released meanwhile. */
+void exchange_carry(struct exchange *exchange, dlock_request *const *requests, size_t count);
+
+/* Lends an open session to this thread alone. NULL: see `error`. */
+struct session *exchange_borrow(struct exchange *exchange, dlock_error *error);
+void exchange_return(struct exchange *exchange, struct session *session);
+
+#endif

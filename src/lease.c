@@ -1,0 +1,46 @@
+/* lease.c - see lease.h. */
+#include "lease.h"
+
+#include "dlock.h"
+
+int64_t lease_valid_until(int64_t sent_at, uint32_t ttl_ms)
+{
+    const int64_t drift = (int64_t)ttl_ms * 10 + 2000;
+    return sent_at + (int64_t)ttl_ms * 1000 - drift;
+}
+
+int64_t lease_lost_at(int64_t valid_until, uint32_t ttl_ms, uint32_t margin_ms)
+{
+    const int64_t wanted = margin_ms ? (int64_t)margin_ms * 1000 : (int64_t)ttl_ms * 100;
+    const int64_t most = (int64_t)ttl_ms * 500;
+    return valid_until - (wanted < most ? wanted : most);
+}
+
+int64_t lease_renew_at(int64_t sent_at, uint32_t ttl_ms)
+{
+    return sent_at + (int64_t)ttl_ms * 1000 / 3;
+}
+
+/* Between half of `most` and all of it. */
+static int64_t part_by_chance(int64_t most, uint64_t chance)
+{
+    const int64_t half = most / 2;
+    return most - (int64_t)(chance % (uint64_t)(half + 1));
+}
+
+int64_t lease_retry_at(int64_t now, uint32_t ttl_ms, uint64_t chance)
+{
+    return now + part_by_chance((int64_t)ttl_ms * 1000 / 12, chance);
+}
+
+int64_t lease_pause(uint32_t longest_ms, bool watched, uint32_t attempts, uint64_t chance)
+{
+    int64_t most = (int64_t)longest_ms * 1000;
+    if (!watched) {
+        const int64_t first = 25000;
+        const uint32_t doublings = attempts < 2 ? 0 : attempts - 1;
+        if (doublings < 32 && first << doublings < most)
+            most = first << doublings;
+    }
+    return part_by_chance(most, chance);
+}

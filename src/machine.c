@@ -1,0 +1,243 @@
+/* machine.c - see machine.h. */
+#include "machine.h"
+
+#include "lease.h"
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Does anybody want to be told when it is lost? */
+static bool guarded(const struct machine *m)
+{
+    return m->plan.renew || m->plan.alarm;
+}
+
+static enum machine_todo ask(struct machine *m)
+{
+    m->state = MACHINE_ASKING;
+    m->wake_at = LEASE_NEVER;
+    return TODO_ACQUIRE;
+}
+
+static enum machine_todo fail(struct machine *m, dlock_status outcome)
+{
+    m->state = MACHINE_FREE;
+    m->wake_at = LEASE_NEVER;
+    m->outcome = outcome;
+    return TODO_FAILED;
+}
+
+static void set_wake_while_held(struct machine *m)
+{
+    m->wake_at = guarded(m) ? m->lost_at : LEASE_NEVER;
+    if (m->plan.renew && !m->extending)
+        m->wake_at = earlier(m->wake_at, m->renew_at);
+}
+
+static enum machine_todo lose(struct machine *m, dlock_status why)
+{
+    m->state = MACHINE_LOST;
+    m->outcome = why;
+    m->wake_at = LEASE_NEVER;
+    m->valid_until = INT64_MIN;
+    return TODO_LOST;
+}
+
+/* Counts validity from the request that was answered OK. False if it is over already, or so near its end that the
+ * holder would be told at once. */
+static bool count_validity(struct machine *m, uint32_t ttl_ms, int64_t now)
+{
+    const int64_t valid_until = lease_valid_until(m->sent_at, ttl_ms);
+    const int64_t lost_at = lease_lost_at(valid_until, ttl_ms, m->plan.margin_ms);
+    if (now >= (guarded(m) ? lost_at : valid_until))
+        return false;
+    m->plan.ttl_ms = ttl_ms;
+    m->valid_until = valid_until;
+    m->lost_at = lost_at;
+    m->renew_at = lease_renew_at(m->sent_at, ttl_ms);
+    set_wake_while_held(m);
+    return true;
+}
+
+static void pause_in_line(struct machine *m, int64_t remaining_ms, int64_t now, uint64_t chance)
+{
+    m->state = MACHINE_PAUSING;
+    m->wake_at = earlier(now + lease_pause(m->plan.interval_ms, m->watched, m->attempts, chance), m->deadline);
+    if (remaining_ms >= 0)
+        m->wake_at = earlier(m->wake_at, now + remaining_ms * 1000 + 1000 + (int64_t)(chance % 2000));
+}
+
+/* After an attempt that failed as `outcome` says. */
+static enum machine_todo pause_or_fail(struct machine *m, int64_t remaining_ms, int64_t now, uint64_t chance)
+{
+    if (m->cancelled)
+        return fail(m, DLOCK_CANCELLED);
+    if (m->plan.wait_ms == 0) {
+        if (m->attempts >= m->plan.retries)
+            return fail(m, m->outcome);
+        m->state = MACHINE_PAUSING;
+        m->wake_at = now + (int64_t)m->plan.interval_ms * 1000;
+        return TODO_NOTHING;
+    }
+    if (now >= m->deadline)
+        return fail(m, m->outcome);
+    if (m->hinted && m->outcome == DLOCK_BUSY)
+        return ask(m);
+    pause_in_line(m, remaining_ms, now, chance);
+    return TODO_NOTHING;
+}
+
+static enum machine_todo asked(struct machine *m, const dlock_request *request, int64_t now, uint64_t chance)
+{
+    switch (request->status) {
+    case DLOCK_OK:
+        m->state = MACHINE_HELD;
+        m->extending = false;
+        if (!m->cancelled && count_validity(m, m->plan.ttl_ms, now)) {
+            m->leaves_behind = false;
+            m->outcome = DLOCK_OK;
+            return TODO_GRANTED;
+        }
+        m->state = MACHINE_RETURNING;
+        m->wake_at = LEASE_NEVER;
+        m->outcome = DLOCK_UNAVAILABLE;
+        return TODO_RELEASE;
+    case DLOCK_UNAVAILABLE:
+        m->leaves_behind |= !request->not_done;
+        m->outcome = DLOCK_UNAVAILABLE;
+        return pause_or_fail(m, -1, now, chance);
+    case DLOCK_BUSY:
+        m->outcome = DLOCK_BUSY;
+        return pause_or_fail(m, request->info.remaining_ms, now, chance);
+    default:
+        return fail(m, request->status);
+    }
+}
+
+static enum machine_todo returned(struct machine *m, dlock_status status, int64_t now, uint64_t chance)
+{
+    m->leaves_behind = status != DLOCK_OK && status != DLOCK_LOST;
+    return pause_or_fail(m, -1, now, chance);
+}
+
+static enum machine_todo extended(struct machine *m, dlock_status status, int64_t now, uint64_t chance)
+{
+    m->extending = false;
+    if (status == DLOCK_LOST)
+        return lose(m, DLOCK_LOST);
+    if (status == DLOCK_OK)
+        return count_validity(m, m->asked_ttl_ms, now) ? TODO_NOTHING : lose(m, DLOCK_UNAVAILABLE);
+    m->renew_at = lease_retry_at(now, m->plan.ttl_ms, chance);
+    set_wake_while_held(m);
+    return TODO_NOTHING;
+}
+
+enum machine_todo machine_acquire(struct machine *m, const struct machine_plan *plan, bool in_line, int64_t now)
+{
+    *m = (struct machine){.plan = *plan, .owner_spent = true, .watched = m->watched};
+    m->deadline =
+        plan->wait_ms == 0 || plan->wait_ms == DLOCK_WAIT_FOREVER ? LEASE_NEVER : now + (int64_t)plan->wait_ms * 1000;
+    if (!in_line)
+        return ask(m);
+    m->state = MACHINE_PAUSING;
+    m->wake_at = m->deadline;
+    return TODO_NOTHING;
+}
+
+enum machine_todo machine_extend(struct machine *m)
+{
+    if (m->extending)
+        return TODO_NOTHING;
+    m->extending = true;
+    set_wake_while_held(m);
+    return TODO_EXTEND;
+}
+
+void machine_sent(struct machine *m, uint32_t ttl_ms, int64_t now)
+{
+    m->sent_at = now;
+    switch (m->state) {
+    case MACHINE_ASKING:
+        m->attempts++;
+        m->hinted = false;
+        if (m->owner_spent)
+            m->leaves_behind = false;
+        m->owner_spent = false;
+        break;
+    case MACHINE_RETURNING:
+        m->owner_spent = true;
+        break;
+    case MACHINE_HELD:
+        /* If no answer comes, the storage may have counted either ttl: believe the shorter. */
+        m->asked_ttl_ms = ttl_ms;
+        m->valid_until = earlier(m->valid_until, lease_valid_until(now, ttl_ms));
+        m->lost_at = earlier(m->lost_at, lease_lost_at(m->valid_until, ttl_ms, m->plan.margin_ms));
+        set_wake_while_held(m);
+        break;
+    default:
+        break;
+    }
+}
+
+enum machine_todo machine_answer(struct machine *m, const dlock_request *request, int64_t now, uint64_t chance)
+{
+    switch (m->state) {
+    case MACHINE_ASKING:
+        return asked(m, request, now, chance);
+    case MACHINE_RETURNING:
+        return returned(m, request->status, now, chance);
+    case MACHINE_HELD:
+        return extended(m, request->status, now, chance);
+    default: /* lost by the deadline while the request was out */
+        m->extending = false;
+        return TODO_NOTHING;
+    }
+}
+
+enum machine_todo machine_wake(struct machine *m, int64_t now)
+{
+    if (now < m->wake_at)
+        return TODO_NOTHING;
+    if (m->state == MACHINE_PAUSING)
+        return ask(m);
+    if (m->state != MACHINE_HELD)
+        return TODO_NOTHING;
+    if (now >= m->lost_at)
+        return lose(m, DLOCK_UNAVAILABLE);
+    return machine_extend(m);
+}
+
+enum machine_todo machine_hint(struct machine *m)
+{
+    m->hinted = true;
+    return m->state == MACHINE_PAUSING ? ask(m) : TODO_NOTHING;
+}
+
+enum machine_todo machine_turn(struct machine *m, int64_t remaining_ms, int64_t now, uint64_t chance)
+{
+    if (m->state == MACHINE_PAUSING)
+        pause_in_line(m, remaining_ms, now, chance);
+    return TODO_NOTHING;
+}
+
+enum machine_todo machine_cancel(struct machine *m)
+{
+    m->cancelled = true;
+    return m->state == MACHINE_PAUSING ? fail(m, DLOCK_CANCELLED) : TODO_NOTHING;
+}
+
+void machine_leave(struct machine *m)
+{
+    m->state = MACHINE_FREE;
+    m->extending = false;
+    m->wake_at = LEASE_NEVER;
+    m->valid_until = INT64_MIN;
+}
+
+void machine_adopt(struct machine *m, uint32_t ttl_ms)
+{
+    *m = (struct machine){
+        .plan = {.ttl_ms = ttl_ms}, .state = MACHINE_HELD, .wake_at = LEASE_NEVER, .lost_at = LEASE_NEVER};
+}

@@ -1,0 +1,24 @@
+/* owner.h - owner tokens: machine:pid:random128, unique, unguessable, and readable for a person. */
+#ifndef DLOCK_SRC_OWNER_H
+#define DLOCK_SRC_OWNER_H
+
+#include "dlock.h"
+
+#include <sys/types.h>
+
+/* The name of this machine as owner tokens show it: the host name, every byte that is not allowed replaced by '-'. */
+void owner_machine(char ret[DLOCK_MACHINE_MAX + 1]);
+
+/* Is `machine` 1 to 64 bytes of letters, digits, '.', '-', '_'? */
+bool owner_machine_valid(const char *machine);
+
+/* Is `text` shaped like an owner token? */
+bool owner_valid(const char *text);
+
+/* Writes a new token; its random part comes from getrandom(2). False if the kernel gives no random bytes. */
+bool owner_make(char ret[DLOCK_OWNER_SIZE], const char *machine, pid_t pid);
+
+/* The token without its random part, for messages: machine:pid. */
+void owner_show(char ret[DLOCK_OWNER_SIZE], const char *owner);
+
+#endif

@@ -1,0 +1,31 @@
+/* session.h - one connection of a storage: opened when first needed, closed when it is broken.
+ *
+ * Used by one thread at a time: the exchange, each courier and the watcher have their own. */
+#ifndef DLOCK_SRC_SESSION_H
+#define DLOCK_SRC_SESSION_H
+
+#include "dlock_storage.h"
+
+/* What sessions are opened over; one per factory, unchanged while it lives. */
+struct session_source {
+    const dlock_storage *storage;
+    const dlock_url *url;
+    dlock_storage_options options;
+};
+
+struct session {
+    const struct session_source *source;
+    void *memory; /* the storage's own; NULL = not open */
+};
+
+/* Opens the session if it is not open. */
+dlock_status session_open(struct session *session, dlock_error *error);
+
+/* Closes it if it is open; it may be opened again. */
+void session_close(struct session *session);
+
+/* Carries out the requests, opening the session before if need be and closing it after if it turned out broken.
+ * Returns false if any answer is UNAVAILABLE. */
+bool session_execute(struct session *session, dlock_request *const *requests, size_t count);
+
+#endif
