@@ -15,9 +15,9 @@ struct place {
 struct line {
     struct line *next; /* in the bucket */
     struct place *first, *last;
-    bool wants_watch;         /* some waiter of it found the key busy */
-    bool watched;             /* the storage tells when the key may be free; set by the watcher, which also clears it */
-    bool queued;              /* the watcher is to look at it */
+    bool wants_watch; /* some waiter of it found the key busy */
+    bool watched;     /* the storage tells when the key may be free; set by the watcher, which also clears it */
+    bool queued;      /* the watcher is to look at it */
     struct line *next_queued;
     char key[];
 };

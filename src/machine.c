@@ -136,7 +136,7 @@ static enum machine_todo extended(struct machine *m, dlock_status status, int64_
 
 enum machine_todo machine_acquire(struct machine *m, const struct machine_plan *plan, bool in_line, int64_t now)
 {
-    *m = (struct machine){.plan = *plan, .owner_spent = true, .watched = m->watched};
+    *m = (struct machine){.plan = *plan, .owner_spent = true};
     m->deadline =
         plan->wait_ms == 0 || plan->wait_ms == DLOCK_WAIT_FOREVER ? LEASE_NEVER : now + (int64_t)plan->wait_ms * 1000;
     if (!in_line)

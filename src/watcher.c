@@ -12,8 +12,8 @@
 void watcher_init(struct watcher *watcher, pthread_mutex_t *mutex, struct lines *lines,
                   const struct session_source *source, void (*hint)(struct place *first))
 {
-    *watcher = (struct watcher){
-        .mutex = mutex, .lines = lines, .hint = hint, .session = {.source = source}, .wake = -1};
+    *watcher =
+        (struct watcher){.mutex = mutex, .lines = lines, .hint = hint, .session = {.source = source}, .wake = -1};
 }
 
 void watcher_deinit(struct watcher *watcher)
@@ -100,18 +100,20 @@ static bool settle_queue(struct watcher *watcher)
     return working;
 }
 
+/* It polls from now on, beginning with the hint, since something may have been missed. */
 static void unwatch_line(struct watcher *watcher, struct line *line)
 {
-    line->watched = false;
+    if (line->watched) {
+        line->watched = false;
+        hint_line(watcher, line);
+    }
     look_at(watcher, line);
 }
 
-/* After this the lines poll; the hint makes them look, since something may have been missed. */
 static void lose_session(struct watcher *watcher)
 {
     session_close(&watcher->session);
     for_each_line(watcher, unwatch_line);
-    for_each_line(watcher, hint_line);
 }
 
 /* Without a session nothing is watched: lines that nobody waits in go at once. */
@@ -158,8 +160,8 @@ static void *watch(void *arg)
         eventfd_t ignored;
         if (polled[0].revents)
             eventfd_read(watcher->wake, &ignored);
-        const bool working = !polled[1].revents ||
-                             storage->watch_read(watcher->session.memory, hint_key, watcher, NULL) == DLOCK_OK;
+        const bool working =
+            !polled[1].revents || storage->watch_read(watcher->session.memory, hint_key, watcher, NULL) == DLOCK_OK;
         pthread_mutex_lock(watcher->mutex);
         if (!working)
             lose_session(watcher);
