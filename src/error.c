@@ -51,6 +51,7 @@ static void drop_cut_character(char *text)
 }
 
 /* Formats aside and copies then, because an argument may be the old message. */
+static void format_message(char message[DLOCK_MESSAGE_SIZE], const char *format, va_list arguments) DLOCK_PRINTF(2, 0);
 static void format_message(char message[DLOCK_MESSAGE_SIZE], const char *format, va_list arguments)
 {
     char text[DLOCK_MESSAGE_SIZE] = "";

@@ -11,7 +11,6 @@
 
 #include "owner.h"
 
-#define DEFAULT_URL       "sqlite:"
 #define TIMEOUT_PARAMETER "timeout_ms"
 
 /* ---- open and close ---------------------------------------------------------------------------------------------- */
@@ -97,7 +96,7 @@ dlock_status dlock_factory_open(const char *url, const dlock_factory_options *op
     if (!url || !url[0])
         url = secure_getenv("DLOCK_STORE");
     if (!url || !url[0])
-        url = DEFAULT_URL;
+        url = storages_default_url;
 
     struct session_source source = {0};
     dlock_factory_options complete;

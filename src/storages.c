@@ -12,6 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
+const char storages_default_url[] = "sqlite:";
+
 static const dlock_storage *const builtin[] = {
     &dlock_sqlite_storage,
 };

@@ -4,6 +4,8 @@
  * password, also if the user forgot to encode one; else the message counts bytes from 1. */
 #include "url.h"
 
+#include "storages.h"
+
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -299,8 +301,8 @@ static dlock_status refuse_without_scheme(const char *text, dlock_error *error)
     if (strchr(text, '@'))
         return dlock_error_set(error, DLOCK_INVALID, "URL: it must start with the name of a storage and a colon");
     return dlock_error_set(error, DLOCK_INVALID,
-                           "URL: \"%s\" does not start with the name of a storage; for a file write sqlite:%s", text,
-                           text);
+                           "URL: \"%s\" does not start with the name of a storage; for a file write %s%s", text,
+                           storages_default_url, text);
 }
 
 dlock_status url_parse(const char *text, dlock_url **ret, dlock_error *error)
