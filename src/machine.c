@@ -157,6 +157,7 @@ enum machine_todo machine_extend(struct machine *m)
 
 void machine_sent(struct machine *m, uint32_t ttl_ms, int64_t now)
 {
+    const int64_t valid_until = lease_valid_until(now, ttl_ms);
     m->sent_at = now;
     switch (m->state) {
     case MACHINE_ASKING:
@@ -172,8 +173,8 @@ void machine_sent(struct machine *m, uint32_t ttl_ms, int64_t now)
     case MACHINE_HELD:
         /* If no answer comes, the storage may have counted either ttl: believe the shorter. */
         m->asked_ttl_ms = ttl_ms;
-        m->valid_until = earlier(m->valid_until, lease_valid_until(now, ttl_ms));
-        m->lost_at = earlier(m->lost_at, lease_lost_at(m->valid_until, ttl_ms, m->plan.margin_ms));
+        m->valid_until = earlier(m->valid_until, valid_until);
+        m->lost_at = earlier(m->lost_at, lease_lost_at(valid_until, ttl_ms, m->plan.margin_ms));
         set_wake_while_held(m);
         break;
     default:
