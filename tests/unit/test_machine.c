@@ -746,6 +746,101 @@ static void an_extend_answered_when_it_is_over_is_lost(void **state)
     assert_int_equal(m.outcome, DLOCK_UNAVAILABLE);
 }
 
+/* ---- strays: requests without an answer that arrive after later ones -------------------------------------------- */
+
+static struct machine held_with_stray(const struct machine_plan *plan)
+{
+    struct machine m;
+    machine_acquire(&m, plan, false, T0 - 1100 * MS);
+    machine_sent(&m, plan->ttl_ms, T0 - 1100 * MS);
+    answer(&m, DLOCK_UNAVAILABLE, T0 - 1000 * MS);
+    assert_int_equal(machine_wake(&m, T0), TODO_ACQUIRE);
+    machine_sent(&m, plan->ttl_ms, T0);
+    assert_int_equal(answer(&m, DLOCK_OK, T0), TODO_GRANTED);
+    return m;
+}
+
+static void a_longer_extend_counts_no_more_than_a_stray_acquire(void **state)
+{
+    (void)state;
+    struct machine m = held_with_stray(&RENEWED);
+    assert_int_equal(m.valid_until, lease_valid_until(T0, 9000));
+    machine_extend(&m);
+    machine_sent(&m, 60000, T0 + 1000 * MS);
+    assert_int_equal(answer(&m, DLOCK_OK, T0 + 1001 * MS), TODO_NOTHING);
+    assert_int_equal(m.valid_until, lease_valid_until(T0 + 1000 * MS, 9000));
+    assert_int_equal(m.lost_at, lease_lost_at(m.valid_until, 9000, 0));
+    assert_int_equal(m.wake_at, T0 + 4000 * MS);
+    assert_int_equal(m.plan.ttl_ms, 60000); /* which is asked for all the same */
+}
+
+static void a_longer_extend_counts_no_more_than_a_stray_extend(void **state)
+{
+    (void)state;
+    struct machine m = held(&RENEWED);
+    machine_extend(&m);
+    machine_sent(&m, 6000, T0 + 500 * MS);
+    answer(&m, DLOCK_UNAVAILABLE, T0 + 600 * MS);
+    assert_in_range(m.wake_at, T0 + 850 * MS, T0 + 1100 * MS);
+    machine_extend(&m);
+    machine_sent(&m, 9000, T0 + 1000 * MS);
+    answer(&m, DLOCK_UNAVAILABLE, T0 + 1001 * MS);
+    machine_extend(&m);
+    machine_sent(&m, 60000, T0 + 2000 * MS);
+    assert_int_equal(answer(&m, DLOCK_OK, T0 + 2001 * MS), TODO_NOTHING);
+    assert_int_equal(m.valid_until, lease_valid_until(T0 + 2000 * MS, 6000));
+}
+
+static void what_was_not_done_is_no_stray(void **state)
+{
+    (void)state;
+    struct machine m = held(&RENEWED);
+    machine_extend(&m);
+    machine_sent(&m, 6000, T0 + 500 * MS);
+    answer_not_done(&m, T0 + 600 * MS);
+    machine_extend(&m);
+    machine_sent(&m, 60000, T0 + 2000 * MS);
+    assert_int_equal(answer(&m, DLOCK_OK, T0 + 2001 * MS), TODO_NOTHING);
+    assert_int_equal(m.valid_until, lease_valid_until(T0 + 2000 * MS, 60000));
+}
+
+static void a_new_owner_has_no_strays(void **state)
+{
+    (void)state;
+    struct machine m;
+    machine_acquire(&m, &RETRIES, false, T0);
+    machine_sent(&m, 10000, T0);
+    answer(&m, DLOCK_UNAVAILABLE, T0);
+    machine_wake(&m, m.wake_at);
+    machine_sent(&m, 10000, T0 + 1000 * MS);
+    assert_int_equal(answer(&m, DLOCK_OK, T0 + 12000 * MS), TODO_RELEASE);
+    machine_sent(&m, 10000, T0 + 12000 * MS);
+    answer(&m, DLOCK_OK, T0 + 12000 * MS);
+    machine_wake(&m, m.wake_at);
+    machine_sent(&m, 10000, T0 + 13000 * MS);
+    assert_int_equal(answer(&m, DLOCK_OK, T0 + 13001 * MS), TODO_GRANTED);
+    machine_extend(&m);
+    machine_sent(&m, 60000, T0 + 14000 * MS);
+    answer(&m, DLOCK_OK, T0 + 14001 * MS);
+    assert_int_equal(m.valid_until, lease_valid_until(T0 + 14000 * MS, 60000));
+}
+
+static void an_extend_when_validity_was_over_is_lost_if_a_stray_acquire_may_have_come(void **state)
+{
+    (void)state;
+    for (int stray = 0; stray < 2; stray++) {
+        struct machine m = stray ? held_with_stray(&RETRIES) : held(&RETRIES);
+        const int64_t over = m.valid_until;
+        machine_extend(&m);
+        machine_sent(&m, 10000, over);
+        assert_int_equal(answer(&m, DLOCK_OK, over + 1), stray ? TODO_LOST : TODO_NOTHING);
+    }
+    struct machine m = held_with_stray(&RETRIES);
+    machine_extend(&m);
+    machine_sent(&m, 10000, m.valid_until - 2);
+    assert_int_equal(answer(&m, DLOCK_OK, m.valid_until - 1), TODO_NOTHING); /* nobody had it in between */
+}
+
 /* ---- adopt ---------------------------------------------------------------------------------------------------- */
 
 static void an_adopted_hold_is_valid_only_after_an_extend(void **state)
@@ -841,6 +936,11 @@ int main(void)
         cmocka_unit_test(a_shorter_extend_without_an_answer_shortens_validity),
         cmocka_unit_test(a_longer_extend_without_an_answer_keeps_the_old_validity),
         cmocka_unit_test(an_extend_answered_when_it_is_over_is_lost),
+        cmocka_unit_test(a_longer_extend_counts_no_more_than_a_stray_acquire),
+        cmocka_unit_test(a_longer_extend_counts_no_more_than_a_stray_extend),
+        cmocka_unit_test(what_was_not_done_is_no_stray),
+        cmocka_unit_test(a_new_owner_has_no_strays),
+        cmocka_unit_test(an_extend_when_validity_was_over_is_lost_if_a_stray_acquire_may_have_come),
         cmocka_unit_test(an_adopted_hold_is_valid_only_after_an_extend),
         cmocka_unit_test(an_adopted_hold_that_is_gone_is_lost),
         cmocka_unit_test(an_adopted_hold_stays_held_if_the_extend_gets_no_answer),
