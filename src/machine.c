@@ -45,18 +45,32 @@ static enum machine_todo lose(struct machine *m, dlock_status why)
     return TODO_LOST;
 }
 
+/* How much of `ttl_ms` can be relied on: a stray request that arrives later counts its own ttl, from then. */
+static uint32_t reliable(const struct machine *m, uint32_t ttl_ms)
+{
+    return m->stray_ttl_ms && m->stray_ttl_ms < ttl_ms ? m->stray_ttl_ms : ttl_ms;
+}
+
+/* A request with `ttl_ms` has no answer. */
+static void note_stray(struct machine *m, const dlock_request *request, uint32_t ttl_ms)
+{
+    if (request->status == DLOCK_UNAVAILABLE && !request->not_done)
+        m->stray_ttl_ms = reliable(m, ttl_ms);
+}
+
 /* Counts validity from the request that was answered OK. False if it is over already, or so near its end that the
  * holder would be told at once. */
 static bool count_validity(struct machine *m, uint32_t ttl_ms, int64_t now)
 {
-    const int64_t valid_until = lease_valid_until(m->sent_at, ttl_ms);
-    const int64_t lost_at = lease_lost_at(valid_until, ttl_ms, m->plan.margin_ms);
+    const uint32_t counted_ms = reliable(m, ttl_ms);
+    const int64_t valid_until = lease_valid_until(m->sent_at, counted_ms);
+    const int64_t lost_at = lease_lost_at(valid_until, counted_ms, m->plan.margin_ms);
     if (now >= (guarded(m) ? lost_at : valid_until))
         return false;
     m->plan.ttl_ms = ttl_ms;
     m->valid_until = valid_until;
     m->lost_at = lost_at;
-    m->renew_at = lease_renew_at(m->sent_at, ttl_ms);
+    m->renew_at = lease_renew_at(m->sent_at, counted_ms);
     set_wake_while_held(m);
     return true;
 }
@@ -96,7 +110,6 @@ static enum machine_todo asked(struct machine *m, const dlock_request *request, 
         m->state = MACHINE_HELD;
         m->extending = false;
         if (!m->cancelled && count_validity(m, m->plan.ttl_ms, now)) {
-            m->leaves_behind = false;
             m->outcome = DLOCK_OK;
             return TODO_GRANTED;
         }
@@ -106,6 +119,7 @@ static enum machine_todo asked(struct machine *m, const dlock_request *request, 
         return TODO_RELEASE;
     case DLOCK_UNAVAILABLE:
         m->leaves_behind |= !request->not_done;
+        note_stray(m, request, m->plan.ttl_ms);
         m->outcome = DLOCK_UNAVAILABLE;
         return pause_or_fail(m, -1, now, chance);
     case DLOCK_BUSY:
@@ -122,14 +136,18 @@ static enum machine_todo returned(struct machine *m, dlock_status status, int64_
     return pause_or_fail(m, -1, now, chance);
 }
 
-static enum machine_todo extended(struct machine *m, dlock_status status, int64_t now, uint64_t chance)
+static enum machine_todo extended(struct machine *m, const dlock_request *request, int64_t now, uint64_t chance)
 {
     m->extending = false;
-    if (status == DLOCK_LOST)
+    if (request->status == DLOCK_LOST)
         return lose(m, DLOCK_LOST);
-    if (status == DLOCK_OK)
-        return count_validity(m, m->asked_ttl_ms, now) ? TODO_NOTHING : lose(m, DLOCK_UNAVAILABLE);
-    m->renew_at = lease_retry_at(now, m->plan.ttl_ms, chance);
+    if (request->status == DLOCK_OK) {
+        /* What was extended may be what a stray ACQUIRE took anew, after others had the key. */
+        const bool taken_anew = m->leaves_behind && now >= m->valid_until;
+        return !taken_anew && count_validity(m, m->asked_ttl_ms, now) ? TODO_NOTHING : lose(m, DLOCK_UNAVAILABLE);
+    }
+    note_stray(m, request, m->asked_ttl_ms);
+    m->renew_at = lease_retry_at(now, reliable(m, m->plan.ttl_ms), chance);
     set_wake_while_held(m);
     return TODO_NOTHING;
 }
@@ -157,13 +175,16 @@ enum machine_todo machine_extend(struct machine *m)
 
 void machine_sent(struct machine *m, uint32_t ttl_ms, int64_t now)
 {
+    const int64_t valid_until = lease_valid_until(now, ttl_ms);
     m->sent_at = now;
     switch (m->state) {
     case MACHINE_ASKING:
         m->attempts++;
         m->hinted = false;
-        if (m->owner_spent)
+        if (m->owner_spent) {
             m->leaves_behind = false;
+            m->stray_ttl_ms = 0;
+        }
         m->owner_spent = false;
         break;
     case MACHINE_RETURNING:
@@ -172,8 +193,8 @@ void machine_sent(struct machine *m, uint32_t ttl_ms, int64_t now)
     case MACHINE_HELD:
         /* If no answer comes, the storage may have counted either ttl: believe the shorter. */
         m->asked_ttl_ms = ttl_ms;
-        m->valid_until = earlier(m->valid_until, lease_valid_until(now, ttl_ms));
-        m->lost_at = earlier(m->lost_at, lease_lost_at(m->valid_until, ttl_ms, m->plan.margin_ms));
+        m->valid_until = earlier(m->valid_until, valid_until);
+        m->lost_at = earlier(m->lost_at, lease_lost_at(valid_until, ttl_ms, m->plan.margin_ms));
         set_wake_while_held(m);
         break;
     default:
@@ -189,7 +210,7 @@ enum machine_todo machine_answer(struct machine *m, const dlock_request *request
     case MACHINE_RETURNING:
         return returned(m, request->status, now, chance);
     case MACHINE_HELD:
-        return extended(m, request->status, now, chance);
+        return extended(m, request, now, chance);
     default: /* lost by the deadline while the request was out */
         m->extending = false;
         return TODO_NOTHING;

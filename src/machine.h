@@ -42,9 +42,11 @@ struct machine {
     dlock_status outcome; /* of the last attempt, or of the hold */
     uint32_t attempts;    /* made by this acquire */
     uint32_t asked_ttl_ms;
+    uint32_t
+        stray_ttl_ms;   /* the least ttl of this owner's requests without an answer, which may still arrive; 0 = none */
     bool watched;       /* hints come for this key: set by the driver at will */
     bool owner_spent;   /* a release was sent for the owner, or there is none yet */
-    bool leaves_behind; /* an ACQUIRE of this owner ended without an answer: it may hold the key all the same */
+    bool leaves_behind; /* an ACQUIRE of this owner ended without an answer: it may take the key now or later */
     bool extending;     /* an EXTEND is out, or about to be; there is never a second one */
     bool cancelled, hinted;
     int64_t sent_at;                        /* when the last request was sent */
