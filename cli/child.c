@@ -1,0 +1,233 @@
+/* child.c - the command that runs under the lock: its process group, its terminal, and its end.
+ *
+ * Called by run.c, always in the main thread. */
+#include "child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* ---- start -------------------------------------------------------------------------------------------------- */
+
+struct start {
+    const struct child *child;
+    const struct signals *signals;
+    char **arguments, **environment;
+    pid_t parent;
+    int error; /* memory is shared until exec, so it needs no pipe */
+};
+
+/* Runs in the child, in dlock's memory and with its signals blocked: system calls only. */
+static int start_in_child(void *arg)
+{
+    struct start *start = arg;
+
+    if (!start->child->foreground)
+        setpgid(0, 0);
+    if (start->child->has_terminal)
+        tcsetpgrp(start->child->terminal, getpid());
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != start->parent)
+        _exit(128 + SIGKILL); /* dlock was killed before it could be noticed */
+    signals_restore(start->signals);
+    execvpe(start->arguments[0], start->arguments, start->environment);
+    start->error = errno;
+    _exit(127);
+}
+
+/* Is dlock one of several commands of a pipeline? Then the others may need the terminal, and the command gets it when
+ * it asks for it. */
+static bool is_in_pipeline(void)
+{
+    struct stat in, out;
+
+    return (fstat(STDIN_FILENO, &in) == 0 && S_ISFIFO(in.st_mode)) ||
+           (fstat(STDOUT_FILENO, &out) == 0 && S_ISFIFO(out.st_mode));
+}
+
+static bool is_foreground(const struct child *child)
+{
+    return child->terminal >= 0 && tcgetpgrp(child->terminal) == getpgrp();
+}
+
+static void guard(pid_t group, int leash)
+{
+    sigset_t all;
+    char byte;
+
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, NULL);
+    setsid();
+    dup2(leash, STDIN_FILENO);
+    close_range(STDIN_FILENO + 1, ~0u, 0);
+    prctl(PR_SET_NAME, "dlock-guardian");
+    while (read(STDIN_FILENO, &byte, 1) < 0 && errno == EINTR)
+        ;
+    kill(-group, SIGKILL);
+    _exit(0);
+}
+
+/* The kernel kills the command itself if dlock is killed; what the command has started is left to the guardian. If no
+ * process can be had for that, the command runs without. */
+static void start_guardian(struct child *child)
+{
+    int ends[2];
+
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return;
+    child->guardian = fork();
+    if (child->guardian == 0)
+        guard(child->pid, ends[0]);
+    close(ends[0]);
+    if (child->guardian > 0) {
+        child->leash = ends[1];
+    } else {
+        close(ends[1]);
+        child->guardian = 0;
+    }
+}
+
+int child_start(struct child *child, const struct signals *signals, bool foreground, char **arguments,
+                char **environment)
+{
+    struct start start = {child, signals, arguments, environment, getpid(), 0};
+    size_t count = 0, size;
+
+    *child = (struct child){.foreground = foreground, .terminal = -1, .leash = -1};
+    if (!foreground)
+        child->terminal = open("/dev/tty", O_RDWR | O_CLOEXEC);
+    child->wants_terminal = !is_in_pipeline();
+    child->has_terminal = child->wants_terminal && is_foreground(child);
+    while (arguments[count])
+        count++;
+    size = 256 * 1024 + count * sizeof *arguments; /* execvpe copies the arguments for a script without #! */
+    char *stack = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    if (stack == MAP_FAILED)
+        return errno;
+    /* As vfork, but on a stack of its own: dlock goes on when the command has taken over, or could not. */
+    pid_t pid = clone(start_in_child, stack + size, CLONE_VM | CLONE_VFORK | SIGCHLD, &start);
+    int error = pid < 0 ? errno : start.error;
+    munmap(stack, size);
+    if (pid > 0)
+        child->pid = pid;
+    if (error == 0 && !foreground)
+        start_guardian(child);
+    else if (error != 0 && pid > 0)
+        child_reap(child);
+    return error;
+}
+
+/* ---- while it runs ------------------------------------------------------------------------------------------ */
+
+void child_signal(const struct child *child, int signal)
+{
+    if (child->pid)
+        kill(child->foreground ? child->pid : -child->pid, signal);
+}
+
+enum child_news child_look(const struct child *child, int *ret)
+{
+    siginfo_t info = {.si_pid = 0};
+
+    if (waitid(P_PID, (id_t)child->pid, &info, WEXITED | WSTOPPED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0)
+        return CHILD_RUNS;
+    *ret = info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED ? 128 + info.si_status : info.si_status;
+    if (info.si_code != CLD_STOPPED)
+        return CHILD_ENDED;
+    waitid(P_PID, (id_t)child->pid, &info, WSTOPPED | WNOHANG); /* told once */
+    return CHILD_STOPPED;
+}
+
+static void take_terminal_back(struct child *child)
+{
+    if (child->has_terminal && tcgetpgrp(child->terminal) == child->pid)
+        tcsetpgrp(child->terminal, getpgrp());
+    child->has_terminal = false;
+}
+
+static bool continue_waits(void)
+{
+    sigset_t pending;
+
+    return sigpending(&pending) == 0 && sigismember(&pending, SIGCONT) == 1;
+}
+
+/* Stops dlock's whole group, as the terminal would have done if the command were in it. False if the kernel does not
+ * let it: nobody is there to continue it. */
+static bool stop_own_group(int signal)
+{
+    sigset_t one;
+
+    sigemptyset(&one);
+    sigaddset(&one, signal);
+    sigprocmask(SIG_UNBLOCK, &one, NULL);
+    kill(0, signal);
+    sigprocmask(SIG_BLOCK, &one, NULL);
+    return continue_waits();
+}
+
+void child_stop_along(struct child *child, int signal)
+{
+    const bool asks = signal == SIGTTIN || signal == SIGTTOU;
+
+    if (child->terminal < 0 || (signal == SIGSTOP && !child->has_terminal))
+        return; /* somebody stopped the command alone: the lock stays held and renewed */
+    child->wants_terminal |= asks;
+    if (asks && is_foreground(child)) {
+        child_continue(child); /* in a pipeline, it gets the terminal now that it asks */
+        return;
+    }
+    take_terminal_back(child);
+    if (stop_own_group(signal))
+        return;
+    if (asks)
+        child_signal(child, SIGHUP); /* what the kernel does to stopped groups that nobody can continue */
+    child_continue(child);
+}
+
+void child_continue(struct child *child)
+{
+    if (!child->pid)
+        return;
+    if (child->wants_terminal && is_foreground(child)) {
+        tcsetpgrp(child->terminal, child->pid);
+        child->has_terminal = true;
+    }
+    child_signal(child, SIGCONT);
+}
+
+/* ---- end ---------------------------------------------------------------------------------------------------- */
+
+void child_reap(struct child *child)
+{
+    while (waitid(P_PID, (id_t)child->pid, NULL, WEXITED) != 0 && errno == EINTR)
+        ;
+    take_terminal_back(child);
+}
+
+bool child_group_remains(const struct child *child)
+{
+    return !child->foreground && kill(-child->pid, 0) == 0;
+}
+
+void child_close(struct child *child)
+{
+    if (child->guardian) {
+        /* Killed before the leash ends, so that it never comes to kill. */
+        kill(child->guardian, SIGKILL);
+        while (waitid(P_PID, (id_t)child->guardian, NULL, WEXITED) != 0 && errno == EINTR)
+            ;
+        close(child->leash);
+        child->guardian = 0;
+    }
+    if (child->terminal >= 0)
+        close(child->terminal);
+    child->terminal = -1;
+}
