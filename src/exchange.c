@@ -5,16 +5,6 @@
 #include <string.h>
 #include <time.h>
 
-/* A thread that found no free session, on its stack. */
-struct ticket {
-    struct ticket *next;
-    dlock_request *const *requests; /* NULL = wants the session itself */
-    size_t count;
-    enum { TICKET_WAITS, TICKET_IS_CARRIED, TICKET_IS_ANSWERED, TICKET_HAS_SESSION } state;
-    struct session *session;
-    pthread_cond_t wake;
-};
-
 void exchange_init(struct exchange *exchange, pthread_mutex_t *mutex, const struct session_source *source)
 {
     const unsigned wanted = source->storage->max_sessions;

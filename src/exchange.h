@@ -13,6 +13,16 @@
 #define EXCHANGE_SESSIONS_MAX 4
 #define EXCHANGE_BATCH_MAX    256
 
+/* A thread that found no free session, on its stack. */
+struct ticket {
+    struct ticket *next;
+    dlock_request *const *requests; /* NULL = wants the session itself */
+    size_t count;
+    enum { TICKET_WAITS, TICKET_IS_CARRIED, TICKET_IS_ANSWERED, TICKET_HAS_SESSION } state;
+    struct session *session;
+    pthread_cond_t wake;
+};
+
 struct exchange {
     pthread_mutex_t *mutex; /* guards everything here; held by the caller of every function below */
     const struct session_source *source;

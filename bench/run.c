@@ -1,0 +1,49 @@
+/* run.c - `dlock run KEY -- true` beside `flock FILE true`, in turn: wall time, and whether a network library is
+ * loaded for it. Usage: run DLOCK */
+#include "bench.h"
+
+#include <spawn.h>
+#include <sys/wait.h>
+
+#define ROUNDS 400
+
+extern char **environ;
+
+static double time_of(char *const arguments[])
+{
+    const double begin = bench_now();
+    pid_t child;
+    int status;
+    if (posix_spawnp(&child, arguments[0], NULL, NULL, arguments, environ) != 0 ||
+        waitpid(child, &status, 0) != child || status != 0) {
+        fprintf(stderr, "%s failed\n", arguments[0]);
+        exit(1);
+    }
+    return bench_now() - begin;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 2) {
+        fprintf(stderr, "usage: run DLOCK\n");
+        return 64;
+    }
+    struct bench_store store;
+    bench_make_store(&store);
+    char file[160];
+    snprintf(file, sizeof file, "%s/flock", store.folder);
+    char *const ours[] = {argv[1], "run", "-S", store.url, "bench", "--", "true", NULL};
+    char *const theirs[] = {"flock", file, "true", NULL};
+
+    double a[ROUNDS], b[ROUNDS];
+    time_of(ours); /* makes the store */
+    for (int i = 0; i < ROUNDS; i++) {
+        a[i] = time_of(ours);
+        b[i] = time_of(theirs);
+    }
+    bench_remove_store(&store);
+    const double dlock = bench_quantile(a, ROUNDS, 0.5), flock = bench_quantile(b, ROUNDS, 0.5);
+    printf("run: dlock run KEY -- true: median %.0f us; flock FILE true: %.0f us; ratio %.2f (goal: at most 2)\n",
+           dlock, flock, dlock / flock);
+    return 0;
+}

@@ -1,0 +1,986 @@
+/* test_core.c - the public API over a real storage with faults injected: what a caller may rely on. */
+#include "core.h"
+#include "faults.h"
+#include "lock.h"
+#include "support.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* One store, seen through faults by `factory`, and directly by `other`. */
+struct world {
+    struct store store;
+    struct faults faults;
+    dlock_factory *factory, *other;
+};
+
+static int set_up(void **state)
+{
+    struct world *w = calloc(1, sizeof *w);
+    store_init(&w->store);
+    faults_init(&w->faults, w->store.url);
+    assert_int_equal(dlock_factory_new(&w->faults.storage, &w->faults, NULL, &w->factory, NULL), DLOCK_OK);
+    assert_int_equal(dlock_factory_open(w->store.url, NULL, &w->other, NULL), DLOCK_OK);
+    *state = w;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct world *w = *state;
+    dlock_factory_close(w->factory);
+    dlock_factory_close(w->other);
+    faults_deinit(&w->faults);
+    store_deinit(&w->store);
+    free(w);
+    return 0;
+}
+
+static dlock *make(dlock_factory *factory, const char *key)
+{
+    dlock *lock = NULL;
+    assert_int_equal(dlock_create(factory, key, &lock, NULL), DLOCK_OK);
+    return lock;
+}
+
+static void check_ok(dlock_status status, const dlock_error *error)
+{
+    if (status != DLOCK_OK)
+        fail_msg("%s: %s", dlock_status_name(status), error->message);
+}
+
+static void acquire(dlock *lock, dlock_acquire_options options)
+{
+    dlock_error error;
+    check_ok(dlock_acquire(lock, &options, &error), &error);
+}
+
+#define OPTIONS(...) ((dlock_acquire_options){.size = sizeof(dlock_acquire_options), __VA_ARGS__})
+
+static bool is_free(dlock_factory *factory, const char *key)
+{
+    dlock_info info;
+    dlock_error error;
+    check_ok(dlock_inspect(factory, key, &info, &error), &error);
+    return info.owner[0] == '\0';
+}
+
+/* Waits for one event. */
+static dlock_event next_event(dlock_factory *factory)
+{
+    struct pollfd fd = {.fd = dlock_factory_fd(factory), .events = POLLIN};
+    assert_int_equal(poll(&fd, 1, 30000), 1);
+    dlock_event event;
+    assert_int_equal(dlock_factory_events(factory, &event, 1), 1);
+    return event;
+}
+
+static bool no_event(dlock_factory *factory)
+{
+    struct pollfd fd = {.fd = dlock_factory_fd(factory), .events = POLLIN};
+    dlock_event event;
+    return poll(&fd, 1, 0) == 0 && dlock_factory_events(factory, &event, 1) == 0;
+}
+
+/* ---- acquire and release ---- */
+
+static void test_acquire_and_release(void **state)
+{
+    struct world *w = *state;
+    dlock *lock = make(w->factory, "job");
+    assert_false(dlock_is_held(lock));
+    assert_int_equal(dlock_fence(lock), 0);
+    acquire(lock, OPTIONS(0));
+    assert_true(dlock_is_held(lock));
+    assert_in_range(dlock_remaining_ms(lock), 1, 10000);
+    assert_string_equal(dlock_key(lock), "job");
+    const uint64_t fence = dlock_fence(lock);
+    assert_int_not_equal(fence, 0);
+
+    dlock_info info;
+    assert_int_equal(dlock_inspect(w->other, "job", &info, NULL), DLOCK_OK);
+    assert_string_equal(info.owner, dlock_owner(lock));
+    assert_int_equal(info.fence, fence);
+    assert_int_equal(info.ttl_ms, 10000);
+
+    assert_int_equal(dlock_release(lock, NULL), DLOCK_OK);
+    assert_false(dlock_is_held(lock));
+    assert_int_equal(dlock_fence(lock), 0);
+    assert_true(is_free(w->other, "job"));
+    acquire(lock, OPTIONS(0));
+    assert_true(dlock_fence(lock) > fence);
+    dlock_free(lock);
+    assert_true(is_free(w->other, "job"));
+}
+
+static void test_uncontended_needs_one_request_each_and_no_thread(void **state)
+{
+    struct world *w = *state;
+    dlock *lock = make(w->factory, "job");
+    acquire(lock, OPTIONS(0));
+    assert_int_equal(dlock_release(lock, NULL), DLOCK_OK);
+    assert_int_equal(w->faults.seen[DLOCK_ACQUIRE], 1);
+    assert_int_equal(w->faults.seen[DLOCK_RELEASE], 1);
+    assert_int_equal(w->faults.batches, 2);
+    assert_false(w->factory->keeper.started);
+    assert_false(w->factory->errands.started);
+    assert_false(w->factory->renewals.started);
+    assert_false(w->factory->watcher.started);
+    dlock_free(lock);
+}
+
+static void test_three_attempts_and_two_pauses(void **state)
+{
+    struct world *w = *state;
+    dlock *holder = make(w->other, "job"), *lock = make(w->factory, "job");
+    acquire(holder, OPTIONS(.ttl_ms = 60000));
+    const int64_t begin = dlock_clock_us();
+    dlock_error error;
+    assert_int_equal(dlock_acquire(lock, &OPTIONS(.retries = 3, .interval_ms = 40), &error), DLOCK_BUSY);
+    assert_int_equal(w->faults.seen[DLOCK_ACQUIRE], 3);
+    assert_true(w->faults.last_at - begin >= 2 * 40000);
+    assert_true(dlock_clock_us() - w->faults.last_at < 40000 + 30000000); /* no third pause: see the machine's tests */
+
+    assert_int_equal(error.status, DLOCK_BUSY);
+    assert_string_equal(error.holder.owner, dlock_owner(holder));
+    assert_int_equal(error.holder.fence, dlock_fence(holder));
+    assert_in_range(error.holder.held_ms, 80, 60000);
+    assert_in_range(error.holder.remaining_ms, 1, 59920);
+    assert_non_null(strstr(error.message, "cannot acquire 'job' in faulty: held by "));
+    assert_non_null(strstr(error.message, "(3 attempts)"));
+    const char *secret = strrchr(dlock_owner(holder), ':') + 1;
+    assert_null(strstr(error.message, secret));
+    dlock_free(lock);
+    dlock_free(holder);
+}
+
+static void test_wait_makes_a_last_attempt_at_its_deadline(void **state)
+{
+    struct world *w = *state;
+    dlock *holder = make(w->other, "job"), *lock = make(w->factory, "job");
+    acquire(holder, OPTIONS(.ttl_ms = 60000));
+    const int64_t begin = dlock_clock_us();
+    assert_int_equal(dlock_acquire(lock, &OPTIONS(.wait_ms = 150), NULL), DLOCK_BUSY);
+    assert_true(w->faults.last_at - begin >= 150000);
+    assert_true(faults_get(&w->faults, &w->faults.seen[DLOCK_ACQUIRE]) >= 2);
+    dlock_free(lock);
+    dlock_free(holder);
+}
+
+static void test_calls_at_the_wrong_time_are_invalid(void **state)
+{
+    struct world *w = *state;
+    dlock *lock = make(w->factory, "job");
+    dlock_error error;
+    assert_int_equal(dlock_release(lock, &error), DLOCK_INVALID);
+    assert_non_null(strstr(error.message, "not held"));
+    assert_int_equal(dlock_extend(lock, 0, NULL), DLOCK_INVALID);
+    assert_int_equal(dlock_detach(lock, NULL), DLOCK_INVALID);
+    acquire(lock, OPTIONS(0));
+    assert_int_equal(dlock_acquire(lock, NULL, &error), DLOCK_INVALID);
+    assert_non_null(strstr(error.message, "holds it already"));
+    assert_int_equal(dlock_adopt(lock, "a:1:b", NULL), DLOCK_INVALID);
+    assert_int_equal(w->faults.seen[DLOCK_ACQUIRE], 1);
+    assert_true(dlock_is_held(lock));
+    dlock_free(lock);
+}
+
+static void test_options_out_of_range_are_invalid(void **state)
+{
+    struct world *w = *state;
+    dlock *lock = make(w->factory, "job");
+    const dlock_acquire_options wrong[] = {OPTIONS(.ttl_ms = 9),
+                                           OPTIONS(.ttl_ms = 86400001),
+                                           OPTIONS(.interval_ms = 86400001),
+                                           OPTIONS(.ttl_ms = 100, .margin_ms = 51),
+                                           {.size = 0},
+                                           {.size = 3}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        dlock_error error = {.status = DLOCK_OK};
+        assert_int_equal(dlock_acquire(lock, &wrong[i], &error), DLOCK_INVALID);
+        assert_int_equal(error.status, DLOCK_INVALID);
+        assert_true(strlen(error.message) > 10);
+    }
+    char long_key[DLOCK_KEY_MAX + 2];
+    memset(long_key, 'k', sizeof long_key - 1);
+    long_key[sizeof long_key - 1] = '\0';
+    dlock *none = NULL;
+    assert_int_equal(dlock_create(w->factory, long_key, &none, NULL), DLOCK_INVALID);
+    assert_int_equal(dlock_create(w->factory, "", &none, NULL), DLOCK_INVALID);
+    assert_int_equal(dlock_create(w->factory, NULL, &none, NULL), DLOCK_INVALID);
+    assert_int_equal(dlock_create(w->factory, "\xc3(", &none, NULL), DLOCK_INVALID);
+    assert_int_equal(dlock_create(w->factory, "\xed\xa0\x80", &none, NULL), DLOCK_INVALID);
+    assert_null(none);
+    long_key[DLOCK_KEY_MAX] = '\0';
+    assert_int_equal(dlock_create(w->factory, long_key, &none, NULL), DLOCK_OK);
+    acquire(none, OPTIONS(0));
+    dlock_free(none);
+    assert_int_equal(w->faults.seen[DLOCK_ACQUIRE], 1);
+    dlock_free(lock);
+}
+
+static void test_options_of_other_versions(void **state)
+{
+    struct world *w = *state;
+    dlock *lock = make(w->factory, "job");
+    struct {
+        dlock_acquire_options known;
+        uint64_t later;
+    } newer = {.known = OPTIONS(.ttl_ms = 5000)};
+    newer.known.size = sizeof newer;
+    assert_int_equal(dlock_acquire(lock, &newer.known, NULL), DLOCK_OK);
+    assert_int_equal(dlock_release(lock, NULL), DLOCK_OK);
+    newer.later = 1;
+    assert_int_equal(dlock_acquire(lock, &newer.known, NULL), DLOCK_INVALID);
+    dlock_acquire_options older = {
+        .size = offsetof(dlock_acquire_options, retries), .ttl_ms = 5000, .margin_ms = 99999};
+    assert_int_equal(dlock_acquire(lock, &older, NULL), DLOCK_OK);
+    dlock_free(lock);
+}
+
+/* ---- unknown outcomes ---- */
+
+static void test_lost_reply_is_resent_with_the_same_owner(void **state)
+{
+    struct world *w = *state;
+    dlock *lock = make(w->factory, "job");
+    faults_set(&w->faults, &w->faults.lose_reply[DLOCK_ACQUIRE], 1);
+    acquire(lock, OPTIONS(.retries = 2, .interval_ms = 1));
+    assert_int_equal(w->faults.seen[DLOCK_ACQUIRE], 2);
+    assert_string_equal(w->faults.owners[0], w->faults.owners[1]);
+    assert_string_equal(w->faults.owners[1], dlock_owner(lock));
+    dlock_free(lock);
+    assert_true(is_free(w->other, "job"));
+}
+
+static void test_giving_up_releases_what_may_be_left(void **state)
+{
+    struct world *w = *state;
+    dlock *lock = make(w->factory, "job");
+    faults_set(&w->faults, &w->faults.lose_reply[DLOCK_ACQUIRE], 2);
+    faults_set(&w->faults, &w->faults.lose_request[DLOCK_RELEASE], 2);
+    dlock_error error;
+    assert_int_equal(dlock_acquire(lock, &OPTIONS(.ttl_ms = 60000, .retries = 2, .interval_ms = 1), &error),
+                     DLOCK_UNAVAILABLE);
+    assert_non_null(strstr(error.message, "the reply got lost"));
+    wait_for(is_free(w->other, "job")); /* long before the ttl is over */
+    assert_true(faults_get(&w->faults, &w->faults.seen[DLOCK_RELEASE]) >= 3);
+    acquire(lock, OPTIONS(0));
+    assert_string_not_equal(dlock_owner(lock), w->faults.owners[0]);
+    dlock_free(lock);
+}
+
+static void test_nothing_sent_leaves_nothing_to_release(void **state)
+{
+    struct world *w = *state;
+    dlock *lock = make(w->factory, "job");
+    faults_set(&w->faults, &w->faults.fail_open, 1);
+    dlock_error error;
+    assert_int_equal(dlock_acquire(lock, &OPTIONS(.retries = 1), &error), DLOCK_UNAVAILABLE);
+    assert_non_null(strstr(error.message, "no way there"));
+    assert_null(w->factory->leftovers);
+    dlock_free(lock);
+}
+
+static void test_release_without_answer_is_repeated(void **state)
+{
+    struct world *w = *state;
+    dlock *lock = make(w->factory, "job");
+    acquire(lock, OPTIONS(.ttl_ms = 60000));
+    faults_set(&w->faults, &w->faults.lose_request[DLOCK_RELEASE], 1);
+    assert_int_equal(dlock_release(lock, NULL), DLOCK_UNAVAILABLE);
+    assert_false(dlock_is_held(lock));
+    wait_for(is_free(w->other, "job"));
+    dlock_free(lock);
+}
+
+static void test_grant_that_comes_too_late_is_released(void **state)
+{
+    struct world *w = *state;
+    dlock *lock = make(w->factory, "job");
+    faults_set_bool(&w->faults, &w->faults.hang_reply[DLOCK_ACQUIRE], true);
+    assert_int_equal(dlock_acquire_start(lock, &OPTIONS(.ttl_ms = 20, .retries = 2, .interval_ms = 1), NULL, NULL),
+                     DLOCK_OK);
+    wait_for(faults_get(&w->faults, &w->faults.hanging) == 1);
+    const int64_t over = dlock_clock_us() + 20000;
+    wait_for(dlock_clock_us() > over);
+    pthread_mutex_lock(&w->faults.mutex); /* only the first hangs, and the second is not there to be granted late */
+    w->faults.hang_reply[DLOCK_ACQUIRE] = false;
+    w->faults.lose_request[DLOCK_ACQUIRE] = 1;
+    pthread_cond_broadcast(&w->faults.changed);
+    pthread_mutex_unlock(&w->faults.mutex);
+    const dlock_event event = next_event(w->factory);
+    assert_int_equal(event.type, DLOCK_EVENT_FAILED);
+    assert_int_equal(event.error.status, DLOCK_UNAVAILABLE);
+    assert_true(faults_get(&w->faults, &w->faults.seen[DLOCK_RELEASE]) >= 1);
+    assert_string_not_equal(w->faults.owners[0], w->faults.owners[1]);
+    dlock_free(lock);
+}
+
+/* ---- renewal and loss ---- */
+
+static void test_renewal_keeps_the_lock_beyond_its_ttl(void **state)
+{
+    struct world *w = *state;
+    dlock *lock = make(w->factory, "job");
+    acquire(lock, OPTIONS(.ttl_ms = 1000, .renew = true));
+    wait_for(faults_get(&w->faults, &w->faults.seen[DLOCK_EXTEND]) >= 4);
+    assert_true(dlock_is_held(lock));
+    dlock_info info;
+    assert_int_equal(dlock_inspect(w->other, "job", &info, NULL), DLOCK_OK);
+    assert_string_equal(info.owner, dlock_owner(lock));
+    assert_true(info.held_ms >= 1000);
+    assert_true(no_event(w->factory));
+    assert_int_equal(dlock_release(lock, NULL), DLOCK_OK);
+    const int renewals = faults_get(&w->faults, &w->faults.seen[DLOCK_EXTEND]);
+    const int64_t later = dlock_clock_us() + 700000;
+    wait_for(dlock_clock_us() > later);
+    assert_int_equal(faults_get(&w->faults, &w->faults.seen[DLOCK_EXTEND]), renewals);
+    assert_true(no_event(w->factory));
+    dlock_free(lock);
+}
+
+static void test_broken_lock_is_reported_lost_once(void **state)
+{
+    struct world *w = *state;
+    dlock *lock = make(w->factory, "job"), *thief = make(w->other, "job");
+    acquire(lock, OPTIONS(.ttl_ms = 600, .renew = true));
+    dlock_info broken;
+    assert_int_equal(dlock_break(w->other, "job", &broken, NULL), DLOCK_OK);
+    assert_string_equal(broken.owner, dlock_owner(lock));
+    assert_int_equal(dlock_break(w->other, "job", NULL, NULL), DLOCK_LOST);
+    acquire(thief, OPTIONS(.ttl_ms = 60000));
+    const dlock_event event = next_event(w->factory);
+    assert_int_equal(event.type, DLOCK_EVENT_LOST);
+    assert_ptr_equal(event.lock, lock);
+    assert_int_equal(event.error.status, DLOCK_LOST);
+    assert_false(dlock_is_held(lock));
+    assert_int_equal(dlock_extend(lock, 0, NULL), DLOCK_LOST);
+    assert_int_equal(dlock_release(lock, NULL), DLOCK_LOST);
+    assert_true(no_event(w->factory));
+    assert_true(dlock_is_held(thief));
+    assert_false(is_free(w->other, "job"));
+    dlock_free(lock);
+    dlock_free(thief);
+}
+
+static void test_hanging_storage_ends_in_lost_before_validity_does(void **state)
+{
+    struct world *w = *state;
+    dlock *lock = make(w->factory, "job");
+    const int64_t begin = dlock_clock_us();
+    faults_set_bool(&w->faults, &w->faults.hang[DLOCK_EXTEND], true);
+    acquire(lock, OPTIONS(.ttl_ms = 3000, .margin_ms = 1500, .renew = true));
+    const dlock_event event = next_event(w->factory);
+    assert_int_equal(event.type, DLOCK_EVENT_LOST);
+    assert_true(dlock_clock_us() < begin + 3000000 - 32000);
+    assert_int_equal(faults_get(&w->faults, &w->faults.hanging), 1);
+    faults_set_bool(&w->faults, &w->faults.hang[DLOCK_EXTEND], false);
+    wait_for(faults_get(&w->faults, &w->faults.hanging) == 0);
+    assert_int_equal(dlock_release(lock, NULL), DLOCK_LOST);
+    assert_true(no_event(w->factory));
+    assert_true(is_free(w->other, "job"));
+    dlock_free(lock);
+}
+
+static void test_unreachable_storage_ends_in_lost_and_short_failures_do_not(void **state)
+{
+    struct world *w = *state;
+    dlock *lock = make(w->factory, "job");
+    faults_set(&w->faults, &w->faults.lose_request[DLOCK_EXTEND], 2);
+    acquire(lock, OPTIONS(.ttl_ms = 3000, .renew = true));
+    wait_for(faults_get(&w->faults, &w->faults.seen[DLOCK_EXTEND]) >= 4);
+    assert_true(dlock_is_held(lock));
+    assert_true(no_event(w->factory));
+    faults_set(&w->faults, &w->faults.lose_request[DLOCK_EXTEND], 1000000);
+    assert_int_equal(next_event(w->factory).type, DLOCK_EVENT_LOST);
+    assert_int_equal(dlock_release(lock, NULL), DLOCK_LOST);
+    dlock_free(lock);
+}
+
+static void test_release_during_a_renewal_leaves_nothing(void **state)
+{
+    struct world *w = *state;
+    dlock *lock = make(w->factory, "job");
+    faults_set_bool(&w->faults, &w->faults.hang[DLOCK_EXTEND], true);
+    acquire(lock, OPTIONS(.ttl_ms = 3000, .renew = true));
+    wait_for(faults_get(&w->faults, &w->faults.hanging) == 1);
+    assert_int_equal(dlock_release(lock, NULL), DLOCK_OK);
+    assert_true(is_free(w->other, "job"));
+    acquire(lock, OPTIONS(.ttl_ms = 60000)); /* the old renewal is still out */
+    faults_set_bool(&w->faults, &w->faults.hang[DLOCK_EXTEND], false);
+    wait_for(faults_get(&w->faults, &w->faults.hanging) == 0);
+    assert_true(dlock_is_held(lock));
+    assert_int_equal(dlock_release(lock, NULL), DLOCK_OK);
+    assert_true(is_free(w->other, "job"));
+    assert_true(no_event(w->factory));
+    dlock_free(lock);
+}
+
+static void test_free_during_a_renewal(void **state)
+{
+    struct world *w = *state;
+    dlock *lock = make(w->factory, "job");
+    faults_set_bool(&w->faults, &w->faults.hang[DLOCK_EXTEND], true);
+    acquire(lock, OPTIONS(.ttl_ms = 3000, .renew = true));
+    wait_for(faults_get(&w->faults, &w->faults.hanging) == 1);
+    dlock_free(lock);
+    assert_true(is_free(w->other, "job"));
+    faults_set_bool(&w->faults, &w->faults.hang[DLOCK_EXTEND], false);
+    wait_for(faults_get(&w->faults, &w->faults.hanging) == 0);
+}
+
+static void *extend_in_thread(void *lock)
+{
+    return (void *)(intptr_t)dlock_extend(lock, 50000, NULL);
+}
+
+static void test_extend_waits_for_the_renewal_that_is_out(void **state)
+{
+    struct world *w = *state;
+    dlock *lock = make(w->factory, "job");
+    faults_set_bool(&w->faults, &w->faults.hang[DLOCK_EXTEND], true);
+    acquire(lock, OPTIONS(.ttl_ms = 6000, .renew = true));
+    wait_for(faults_get(&w->faults, &w->faults.hanging) == 1);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, extend_in_thread, lock), 0);
+    bool running = false;
+    wait_for((core_lock(w->factory), running = lock->call != NULL, core_unlock(w->factory), running));
+    assert_int_equal(faults_get(&w->faults, &w->faults.seen[DLOCK_EXTEND]), 1);
+    faults_set_bool(&w->faults, &w->faults.hang[DLOCK_EXTEND], false);
+    void *status;
+    pthread_join(thread, &status);
+    assert_int_equal((intptr_t)status, DLOCK_OK);
+    assert_in_range(dlock_remaining_ms(lock), 6001, 50000);
+    dlock_info info;
+    assert_int_equal(dlock_inspect(w->other, "job", &info, NULL), DLOCK_OK);
+    assert_int_equal(info.ttl_ms, 50000);
+    dlock_free(lock);
+}
+
+static void test_extend(void **state)
+{
+    struct world *w = *state;
+    dlock *lock = make(w->factory, "job");
+    acquire(lock, OPTIONS(.ttl_ms = 5000));
+    assert_int_equal(dlock_extend(lock, 60000, NULL), DLOCK_OK);
+    assert_in_range(dlock_remaining_ms(lock), 5001, 60000);
+    assert_int_equal(dlock_extend(lock, 5, NULL), DLOCK_INVALID);
+    faults_set(&w->faults, &w->faults.lose_reply[DLOCK_EXTEND], 1);
+    assert_int_equal(dlock_extend(lock, 2000, NULL), DLOCK_UNAVAILABLE);
+    assert_in_range(dlock_remaining_ms(lock), 0, 2000);
+    assert_int_equal(dlock_break(w->other, "job", NULL, NULL), DLOCK_OK);
+    assert_int_equal(dlock_extend(lock, 0, NULL), DLOCK_LOST);
+    assert_int_equal(dlock_release(lock, NULL), DLOCK_LOST);
+    assert_true(no_event(w->factory)); /* it was neither renewed nor asynchronous */
+    dlock_free(lock);
+}
+
+/* ---- holds that move ---- */
+
+static void test_adopt_and_detach(void **state)
+{
+    struct world *w = *state;
+    dlock *lock = make(w->factory, "job"), *heir = make(w->other, "job");
+    acquire(lock, OPTIONS(.ttl_ms = 60000));
+    char owner[DLOCK_OWNER_SIZE];
+    strcpy(owner, dlock_owner(lock));
+    assert_int_equal(dlock_detach(lock, NULL), DLOCK_OK);
+    assert_false(dlock_is_held(lock));
+    dlock_free(lock);
+    assert_false(is_free(w->other, "job"));
+
+    assert_int_equal(dlock_adopt(heir, "", NULL), DLOCK_INVALID);
+    assert_int_equal(dlock_adopt(heir, owner, NULL), DLOCK_OK);
+    assert_int_equal(dlock_remaining_ms(heir), 0);
+    assert_int_equal(dlock_extend(heir, 20000, NULL), DLOCK_OK);
+    assert_in_range(dlock_remaining_ms(heir), 1, 20000);
+    assert_int_equal(dlock_release(heir, NULL), DLOCK_OK);
+    assert_true(is_free(w->other, "job"));
+    assert_int_equal(dlock_adopt(heir, owner, NULL), DLOCK_OK);
+    assert_int_equal(dlock_release(heir, NULL), DLOCK_LOST);
+    dlock_free(heir);
+}
+
+/* ---- asynchronous ---- */
+
+static void test_asynchronous_life(void **state)
+{
+    enum { N = 100 };
+    struct world *w = *state;
+    dlock *locks[N];
+    for (intptr_t i = 0; i < N; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "job%d", (int)i);
+        locks[i] = make(w->factory, key);
+        assert_int_equal(dlock_acquire_start(locks[i], NULL, (void *)i, NULL), DLOCK_OK);
+        assert_int_equal(dlock_acquire(locks[i], NULL, NULL), DLOCK_INVALID);
+    }
+    static const dlock_event_type types[] = {DLOCK_EVENT_ACQUIRED, DLOCK_EVENT_EXTENDED, DLOCK_EVENT_RELEASED};
+    for (int round = 0; round < 3; round++) {
+        bool seen[N] = {false};
+        for (int i = 0; i < N; i++) {
+            const dlock_event event = next_event(w->factory);
+            assert_int_equal(event.type, types[round]);
+            const intptr_t tag = (intptr_t)event.tag;
+            assert_in_range(tag, 0, N - 1);
+            assert_false(seen[tag]);
+            seen[tag] = true;
+            assert_ptr_equal(event.lock, locks[tag]);
+            assert_int_equal(event.error.status, DLOCK_OK);
+        }
+        for (intptr_t i = 0; i < N && round == 0; i++)
+            assert_int_equal(dlock_extend_start(locks[i], 20000, (void *)i, NULL), DLOCK_OK);
+        for (intptr_t i = 0; i < N && round == 1; i++)
+            assert_int_equal(dlock_release_start(locks[i], (void *)i, NULL), DLOCK_OK);
+    }
+    assert_true(no_event(w->factory));
+    for (int i = 0; i < N; i++) {
+        assert_true(is_free(w->other, dlock_key(locks[i])));
+        dlock_free(locks[i]);
+    }
+}
+
+static void test_asynchronous_failures(void **state)
+{
+    struct world *w = *state;
+    dlock *holder = make(w->other, "job"), *lock = make(w->factory, "job");
+    acquire(holder, OPTIONS(.ttl_ms = 60000));
+    assert_int_equal(dlock_acquire_start(lock, &OPTIONS(.retries = 2, .interval_ms = 5), lock, NULL), DLOCK_OK);
+    dlock_event event = next_event(w->factory);
+    assert_int_equal(event.type, DLOCK_EVENT_FAILED);
+    assert_int_equal(event.error.status, DLOCK_BUSY);
+    assert_string_equal(event.error.holder.owner, dlock_owner(holder));
+    assert_ptr_equal(event.tag, lock);
+    assert_int_equal(dlock_release_start(lock, NULL, NULL), DLOCK_INVALID);
+
+    assert_int_equal(dlock_acquire_start(lock, &OPTIONS(.wait_ms = DLOCK_WAIT_FOREVER), NULL, NULL), DLOCK_OK);
+    wait_for(faults_get(&w->faults, &w->faults.seen[DLOCK_ACQUIRE]) >= 3);
+    dlock_cancel(lock);
+    event = next_event(w->factory);
+    assert_int_equal(event.type, DLOCK_EVENT_FAILED);
+    assert_int_equal(event.error.status, DLOCK_CANCELLED);
+    assert_int_equal(dlock_release(holder, NULL), DLOCK_OK);
+    acquire(lock, OPTIONS(0));
+    dlock_free(lock);
+    dlock_free(holder);
+}
+
+static void test_asynchronous_lock_that_is_not_renewed_reports_its_end(void **state)
+{
+    struct world *w = *state;
+    dlock *lock = make(w->factory, "job");
+    assert_int_equal(dlock_acquire_start(lock, &OPTIONS(.ttl_ms = 500), NULL, NULL), DLOCK_OK);
+    assert_int_equal(next_event(w->factory).type, DLOCK_EVENT_ACQUIRED);
+    assert_int_equal(next_event(w->factory).type, DLOCK_EVENT_LOST);
+    assert_int_equal(dlock_release(lock, NULL), DLOCK_LOST);
+    assert_true(no_event(w->factory));
+    dlock_free(lock);
+}
+
+static void test_free_during_asynchronous_calls(void **state)
+{
+    struct world *w = *state;
+    faults_set_bool(&w->faults, &w->faults.hang[DLOCK_ACQUIRE], true);
+    dlock *asking = make(w->factory, "asking");
+    assert_int_equal(dlock_acquire_start(asking, NULL, NULL, NULL), DLOCK_OK);
+    wait_for(faults_get(&w->faults, &w->faults.hanging) == 1);
+    dlock_free(asking);
+    faults_set_bool(&w->faults, &w->faults.hang[DLOCK_ACQUIRE], false);
+    wait_for(faults_get(&w->faults, &w->faults.seen[DLOCK_RELEASE]) == 1);
+
+    dlock *held = make(w->factory, "held");
+    assert_int_equal(dlock_acquire_start(held, NULL, NULL, NULL), DLOCK_OK);
+    assert_int_equal(next_event(w->factory).type, DLOCK_EVENT_ACQUIRED);
+    faults_set_bool(&w->faults, &w->faults.hang[DLOCK_EXTEND], true);
+    assert_int_equal(dlock_extend_start(held, 0, NULL, NULL), DLOCK_OK);
+    dlock_free(held);
+    faults_set_bool(&w->faults, &w->faults.hang[DLOCK_EXTEND], false);
+    wait_for(is_free(w->other, "held"));
+
+    dlock *ended = make(w->factory, "ended");
+    assert_int_equal(dlock_acquire_start(ended, NULL, NULL, NULL), DLOCK_OK);
+    struct pollfd fd = {.fd = dlock_factory_fd(w->factory), .events = POLLIN};
+    assert_int_equal(poll(&fd, 1, 30000), 1);
+    dlock_free(ended);
+    assert_true(is_free(w->other, "ended"));
+    assert_true(is_free(w->other, "asking"));
+    assert_true(no_event(w->factory));
+}
+
+/* ---- waiting ---- */
+
+struct waiter {
+    pthread_t thread;
+    dlock *lock;
+    int *next_place, place;
+};
+
+static void *wait_in_line(void *arg)
+{
+    struct waiter *waiter = arg;
+    acquire(waiter->lock, OPTIONS(.ttl_ms = 60000, .wait_ms = 60000));
+    waiter->place = __atomic_fetch_add(waiter->next_place, 1, __ATOMIC_SEQ_CST);
+    dlock_free(waiter->lock);
+    return NULL;
+}
+
+static int waiting_for(dlock_factory *factory, const char *key)
+{
+    int count = 0;
+    core_lock(factory);
+    for (const struct place *place = line_first(&factory->lines, key); place; place = place->behind)
+        count++;
+    core_unlock(factory);
+    return count;
+}
+
+static void test_waiters_of_one_process_are_served_in_order(void **state)
+{
+    enum { N = 8 };
+    struct world *w = *state;
+    dlock *holder = make(w->other, "job");
+    acquire(holder, OPTIONS(.ttl_ms = 60000));
+    struct waiter waiters[N];
+    int next_place = 0;
+    for (int i = 0; i < N; i++) {
+        waiters[i] = (struct waiter){.lock = make(w->factory, "job"), .next_place = &next_place};
+        assert_int_equal(pthread_create(&waiters[i].thread, NULL, wait_in_line, &waiters[i]), 0);
+        wait_for(waiting_for(w->factory, "job") == i + 1);
+    }
+    /* Only the first asks: once at first, once when it is watched, and then as seldom as the interval says. */
+    const int64_t begin = dlock_clock_us();
+    wait_for(dlock_clock_us() > begin + 300000);
+    const int most = 2 + (int)((dlock_clock_us() - begin) / 400000) + 2;
+    assert_in_range(faults_get(&w->faults, &w->faults.seen[DLOCK_ACQUIRE]), 1, most);
+    assert_int_equal(dlock_release(holder, NULL), DLOCK_OK);
+    for (int i = 0; i < N; i++) {
+        pthread_join(waiters[i].thread, NULL);
+        assert_int_equal(waiters[i].place, i);
+    }
+    assert_int_equal(waiting_for(w->factory, "job"), 0);
+    dlock_free(holder);
+}
+
+static void test_waiter_goes_on_when_the_ttl_of_a_dead_holder_ends(void **state)
+{
+    struct world *w = *state;
+    dlock *holder = make(w->other, "job"), *lock = make(w->factory, "job");
+    acquire(holder, OPTIONS(.ttl_ms = 400));
+    assert_int_equal(dlock_detach(holder, NULL), DLOCK_OK); /* nobody will release it */
+    const int64_t begin = dlock_clock_us();
+    acquire(lock, OPTIONS(.wait_ms = DLOCK_WAIT_FOREVER, .interval_ms = 60000));
+    assert_true(dlock_clock_us() - begin < 30000000); /* by the remaining time, not by the interval */
+    dlock_free(lock);
+    dlock_free(holder);
+}
+
+static void test_unavailable_while_waiting_is_retried(void **state)
+{
+    struct world *w = *state;
+    dlock *lock = make(w->factory, "job");
+    faults_set(&w->faults, &w->faults.lose_request[DLOCK_ACQUIRE], 3);
+    acquire(lock, OPTIONS(.wait_ms = 60000, .interval_ms = 20));
+    assert_int_equal(w->faults.seen[DLOCK_ACQUIRE], 4);
+    dlock_free(lock);
+}
+
+static void *acquire_forever(void *lock)
+{
+    return (void *)(intptr_t)dlock_acquire(lock, &OPTIONS(.wait_ms = DLOCK_WAIT_FOREVER), NULL);
+}
+
+static void test_cancel_from_another_thread(void **state)
+{
+    struct world *w = *state;
+    dlock *holder = make(w->other, "job"), *lock = make(w->factory, "job");
+    acquire(holder, OPTIONS(.ttl_ms = 60000));
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, acquire_forever, lock), 0);
+    wait_for(waiting_for(w->factory, "job") == 1);
+    dlock_cancel(lock);
+    void *status;
+    pthread_join(thread, &status);
+    assert_int_equal((intptr_t)status, DLOCK_CANCELLED);
+    assert_int_equal(waiting_for(w->factory, "job"), 0);
+    dlock_free(lock);
+    dlock_free(holder);
+}
+
+/* ---- the exchange ---- */
+
+static void *inspect_in_thread(void *factory)
+{
+    dlock_info info;
+    return (void *)(intptr_t)dlock_inspect(factory, "job", &info, NULL);
+}
+
+static int queued(dlock_factory *factory)
+{
+    core_lock(factory);
+    int count = 0;
+    for (const struct ticket *ticket = factory->exchange.first; ticket; ticket = ticket->next)
+        count++;
+    core_unlock(factory);
+    return count;
+}
+
+static void test_requests_that_meet_travel_as_one_batch(void **state)
+{
+    enum { N = 6 };
+    struct world *w = *state;
+    pthread_t threads[N];
+    faults_set_bool(&w->faults, &w->faults.hang[DLOCK_INSPECT], true);
+    for (int i = 0; i < N; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, inspect_in_thread, w->factory), 0);
+        wait_for(i == 0 ? faults_get(&w->faults, &w->faults.hanging) == 1 : queued(w->factory) == i);
+    }
+    faults_set_bool(&w->faults, &w->faults.hang[DLOCK_INSPECT], false);
+    for (int i = 0; i < N; i++) {
+        void *status;
+        pthread_join(threads[i], &status);
+        assert_int_equal((intptr_t)status, DLOCK_OK);
+    }
+    assert_int_equal(w->faults.batches, 2);
+    assert_int_equal(w->faults.batch_max, N - 1);
+}
+
+static void test_no_connection_free_is_unavailable(void **state)
+{
+    struct world *w = *state;
+    dlock_factory *hasty;
+    assert_int_equal(
+        dlock_factory_new(&w->faults.storage, &w->faults,
+                          &(dlock_factory_options){.size = sizeof(dlock_factory_options), .timeout_ms = 30}, &hasty,
+                          NULL),
+        DLOCK_OK);
+    faults_set_bool(&w->faults, &w->faults.hang[DLOCK_INSPECT], true);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, inspect_in_thread, hasty), 0);
+    wait_for(faults_get(&w->faults, &w->faults.hanging) == 1);
+    dlock_info info;
+    dlock_error error;
+    assert_int_equal(dlock_inspect(hasty, "job", &info, &error), DLOCK_UNAVAILABLE);
+    assert_non_null(strstr(error.message, "no connection came free within 30 ms"));
+    faults_set_bool(&w->faults, &w->faults.hang[DLOCK_INSPECT], false);
+    pthread_join(thread, NULL);
+    dlock_factory_close(hasty);
+}
+
+struct hammer {
+    dlock_factory *factory;
+    int *counter;
+    int rounds;
+};
+
+static void *count_up(void *arg)
+{
+    const struct hammer *hammer = arg;
+    dlock *lock = make(hammer->factory, "counter");
+    for (int i = 0; i < hammer->rounds; i++) {
+        acquire(lock, OPTIONS(.ttl_ms = 60000, .wait_ms = 60000));
+        *hammer->counter += 1; /* the lock is what keeps this from being a race; TSan sees the mutex only within a
+                                  process */
+        assert_int_equal(dlock_release(lock, NULL), DLOCK_OK);
+    }
+    dlock_free(lock);
+    return NULL;
+}
+
+static void test_threads_exclude_each_other(void **state)
+{
+    enum { N = 8, ROUNDS = 25 };
+    struct world *w = *state;
+    int counter = 0;
+    struct hammer hammer = {.factory = w->factory, .counter = &counter, .rounds = ROUNDS};
+    pthread_t threads[N];
+    for (int i = 0; i < N; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, count_up, &hammer), 0);
+    for (int i = 0; i < N; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(counter, N * ROUNDS);
+    assert_true(is_free(w->other, "counter"));
+}
+
+/* ---- factory ---- */
+
+static void test_close_releases_what_is_held(void **state)
+{
+    struct world *w = *state;
+    dlock *held = make(w->factory, "held"), *renewed = make(w->factory, "renewed"),
+          *waiting = make(w->factory, "other");
+    dlock *holder = make(w->other, "other");
+    acquire(holder, OPTIONS(.ttl_ms = 60000));
+    acquire(held, OPTIONS(.ttl_ms = 60000));
+    acquire(renewed, OPTIONS(.ttl_ms = 60000, .renew = true));
+    assert_int_equal(dlock_acquire_start(waiting, &OPTIONS(.wait_ms = DLOCK_WAIT_FOREVER), NULL, NULL), DLOCK_OK);
+    dlock_factory_close(w->factory);
+    w->factory = NULL;
+    assert_true(is_free(w->other, "held"));
+    assert_true(is_free(w->other, "renewed"));
+    dlock_error error;
+    assert_int_equal(dlock_acquire(held, NULL, &error), DLOCK_INVALID);
+    assert_non_null(strstr(error.message, "closed"));
+    assert_false(dlock_is_held(renewed));
+    dlock_free(held);
+    dlock_free(renewed);
+    dlock_free(waiting);
+    dlock_free(holder);
+}
+
+static void test_close_with_an_unreachable_storage_returns(void **state)
+{
+    struct world *w = *state;
+    dlock *lock = make(w->factory, "job");
+    acquire(lock, OPTIONS(.ttl_ms = 60000));
+    faults_set(&w->faults, &w->faults.lose_request[DLOCK_RELEASE], 1000000);
+    dlock_factory_close(w->factory);
+    w->factory = NULL;
+    dlock_free(lock);
+    assert_false(is_free(w->other, "job"));
+}
+
+static bool collect(void *arg, const char *key, const dlock_info *info)
+{
+    char *text = arg;
+    assert_int_not_equal(info->fence, 0);
+    strcat(strcat(text, key), " ");
+    return strlen(text) < 8;
+}
+
+static void test_list(void **state)
+{
+    struct world *w = *state;
+    const char *const keys[] = {"b/2", "a/1", "b/1", "b/3"};
+    dlock *locks[4];
+    for (int i = 0; i < 4; i++)
+        acquire(locks[i] = make(w->factory, keys[i]), OPTIONS(0));
+    char text[64] = "";
+    assert_int_equal(dlock_list(w->other, "b/", collect, text, NULL), DLOCK_OK);
+    assert_string_equal(text, "b/1 b/2 ");
+    text[0] = '\0';
+    assert_int_equal(dlock_list(w->other, NULL, collect, text, NULL), DLOCK_OK);
+    assert_string_equal(text, "a/1 b/1 ");
+    for (int i = 0; i < 4; i++)
+        dlock_free(locks[i]);
+    text[0] = '\0';
+    assert_int_equal(dlock_list(w->other, NULL, collect, text, NULL), DLOCK_OK);
+    assert_string_equal(text, "");
+}
+
+static void test_a_child_may_only_free(void **state)
+{
+    struct world *w = *state;
+    dlock *lock = make(w->factory, "job");
+    acquire(lock, OPTIONS(.ttl_ms = 60000, .renew = true));
+    const pid_t child = fork();
+    if (child == 0) {
+        dlock_error error;
+        bool right = dlock_release(lock, &error) == DLOCK_INVALID && strstr(error.message, "fork");
+        right = right && dlock_extend(lock, 0, NULL) == DLOCK_INVALID && !dlock_is_held(lock);
+        dlock *made = NULL;
+        right = right && dlock_create(w->factory, "x", &made, NULL) == DLOCK_INVALID && !made;
+        dlock_free(lock);
+        dlock_factory_close(w->factory);
+        _exit(right ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_true(dlock_is_held(lock));
+    assert_false(is_free(w->other, "job"));
+    assert_int_equal(dlock_release(lock, NULL), DLOCK_OK);
+    dlock_free(lock);
+}
+
+static void test_null_is_harmless(void **state)
+{
+    (void)state;
+    dlock_free(NULL);
+    dlock_factory_close(NULL);
+    dlock_cancel(NULL);
+    assert_int_equal(dlock_acquire(NULL, NULL, NULL), DLOCK_INVALID);
+    assert_int_equal(dlock_create(NULL, "k", NULL, NULL), DLOCK_INVALID);
+    assert_int_equal(dlock_list(NULL, NULL, collect, NULL, NULL), DLOCK_INVALID);
+    assert_int_equal(dlock_factory_fd(NULL), -1);
+    assert_string_equal(dlock_key(NULL), "");
+}
+
+static void test_urls_and_factory_options(void **state)
+{
+    (void)state;
+    dlock_factory *factory = NULL;
+    dlock_error error;
+    assert_int_equal(dlock_factory_open("sqlite:/x?tmeout_ms=5", NULL, &factory, &error), DLOCK_INVALID);
+    assert_non_null(strstr(error.message, "tmeout_ms"));
+    assert_int_equal(dlock_factory_open("sqlite:/x?timeout_ms=soon", NULL, &factory, &error), DLOCK_INVALID);
+    assert_int_equal(dlock_factory_open("sqlite:/x?timeout_ms=5", NULL, &factory, &error), DLOCK_INVALID);
+    assert_int_equal(dlock_factory_open("nothing://u:secret@h/", NULL, &factory, &error), DLOCK_UNSUPPORTED);
+    assert_null(strstr(error.message, "secret"));
+    const dlock_factory_options machine = {.size = sizeof machine, .machine = "a b"};
+    assert_int_equal(dlock_factory_open("sqlite:/x", &machine, &factory, &error), DLOCK_INVALID);
+    assert_null(factory);
+    const dlock_factory_options named = {.size = sizeof named, .machine = "node-7", .ttl_ms = 7000};
+    struct store store;
+    store_init(&store);
+    assert_int_equal(dlock_factory_open(store.url, &named, &factory, &error), DLOCK_OK);
+    assert_string_equal(dlock_factory_where(factory), store.url);
+    dlock *lock = make(factory, "job");
+    acquire(lock, OPTIONS(0));
+    assert_memory_equal(dlock_owner(lock), "node-7:", 7);
+    assert_in_range(dlock_remaining_ms(lock), 1, 7000);
+    dlock_factory_close(factory);
+    dlock_free(lock);
+    store_deinit(&store);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(test_acquire_and_release),
+        CASE(test_uncontended_needs_one_request_each_and_no_thread),
+        CASE(test_three_attempts_and_two_pauses),
+        CASE(test_wait_makes_a_last_attempt_at_its_deadline),
+        CASE(test_calls_at_the_wrong_time_are_invalid),
+        CASE(test_options_out_of_range_are_invalid),
+        CASE(test_options_of_other_versions),
+        CASE(test_lost_reply_is_resent_with_the_same_owner),
+        CASE(test_giving_up_releases_what_may_be_left),
+        CASE(test_nothing_sent_leaves_nothing_to_release),
+        CASE(test_release_without_answer_is_repeated),
+        CASE(test_grant_that_comes_too_late_is_released),
+        CASE(test_renewal_keeps_the_lock_beyond_its_ttl),
+        CASE(test_broken_lock_is_reported_lost_once),
+        CASE(test_hanging_storage_ends_in_lost_before_validity_does),
+        CASE(test_unreachable_storage_ends_in_lost_and_short_failures_do_not),
+        CASE(test_release_during_a_renewal_leaves_nothing),
+        CASE(test_free_during_a_renewal),
+        CASE(test_extend_waits_for_the_renewal_that_is_out),
+        CASE(test_extend),
+        CASE(test_adopt_and_detach),
+        CASE(test_asynchronous_life),
+        CASE(test_asynchronous_failures),
+        CASE(test_asynchronous_lock_that_is_not_renewed_reports_its_end),
+        CASE(test_free_during_asynchronous_calls),
+        CASE(test_waiters_of_one_process_are_served_in_order),
+        CASE(test_waiter_goes_on_when_the_ttl_of_a_dead_holder_ends),
+        CASE(test_unavailable_while_waiting_is_retried),
+        CASE(test_cancel_from_another_thread),
+        CASE(test_requests_that_meet_travel_as_one_batch),
+        CASE(test_no_connection_free_is_unavailable),
+        CASE(test_threads_exclude_each_other),
+        CASE(test_close_releases_what_is_held),
+        CASE(test_close_with_an_unreachable_storage_returns),
+        CASE(test_list),
+        CASE(test_a_child_may_only_free),
+        CASE(test_null_is_harmless),
+        CASE(test_urls_and_factory_options),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
