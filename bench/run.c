@@ -9,12 +9,12 @@
 
 extern char **environ;
 
-static double time_of(char *const arguments[])
+static double time_of(const char *const arguments[])
 {
     const double begin = bench_now();
     pid_t child;
     int status;
-    if (posix_spawnp(&child, arguments[0], NULL, NULL, arguments, environ) != 0 ||
+    if (posix_spawnp(&child, arguments[0], NULL, NULL, (char *const *)arguments, environ) != 0 ||
         waitpid(child, &status, 0) != child || status != 0) {
         fprintf(stderr, "%s failed\n", arguments[0]);
         exit(1);
@@ -32,8 +32,8 @@ int main(int argc, char **argv)
     bench_make_store(&store);
     char file[160];
     snprintf(file, sizeof file, "%s/flock", store.folder);
-    char *const ours[] = {argv[1], "run", "-S", store.url, "bench", "--", "true", NULL};
-    char *const theirs[] = {"flock", file, "true", NULL};
+    const char *const ours[] = {argv[1], "run", "-S", store.url, "bench", "--", "true", NULL};
+    const char *const theirs[] = {"flock", file, "true", NULL};
 
     double a[ROUNDS], b[ROUNDS];
     time_of(ours); /* makes the store */
@@ -42,8 +42,8 @@ int main(int argc, char **argv)
         b[i] = time_of(theirs);
     }
     bench_remove_store(&store);
-    const double dlock = bench_quantile(a, ROUNDS, 0.5), flock = bench_quantile(b, ROUNDS, 0.5);
-    printf("run: dlock run KEY -- true: median %.0f us; flock FILE true: %.0f us; ratio %.2f (goal: at most 2)\n",
-           dlock, flock, dlock / flock);
+    const double mine = bench_quantile(a, ROUNDS, 0.5), flock = bench_quantile(b, ROUNDS, 0.5);
+    printf("run: dlock run KEY -- true: median %.0f us; flock FILE true: %.0f us; ratio %.2f (goal: at most 2)\n", mine,
+           flock, mine / flock);
     return 0;
 }

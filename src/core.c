@@ -12,8 +12,24 @@
 
 #define SHOWN_KEY 80 /* bytes of a key in a message */
 
+/* Counted by the child of each fork(): asking for the process id instead would be a system call at every call. */
+static unsigned forks;
+
+static void count_fork(void)
+{
+    forks++;
+}
+
+static void watch_forks(void)
+{
+    pthread_atfork(NULL, NULL, count_fork);
+}
+
 void core_init(struct dlock_factory *core, void (*hint)(struct place *first))
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, watch_forks);
+    core->forks = forks;
     core->pid = getpid();
     core->references = 1;
     if (getrandom(&core->chance, sizeof core->chance, 0) != sizeof core->chance || core->chance == 0)
@@ -72,7 +88,7 @@ void core_unlock(struct dlock_factory *core)
 
 bool core_forked(const struct dlock_factory *core)
 {
-    return core->pid != getpid();
+    return core->forks != forks;
 }
 
 dlock_status core_enter(struct dlock_factory *core, dlock_error *error)

@@ -9,6 +9,7 @@
 #include "exchange.h"
 #include "keeper.h"
 #include "machine.h"
+#include "owner.h"
 #include "watcher.h"
 
 #include <sys/types.h>
@@ -19,12 +20,14 @@ struct dlock_factory {
     char *where;    /* the URL for messages */
     char machine[DLOCK_MACHINE_MAX + 1];
     struct machine_plan defaults;
-    pid_t pid; /* of the process that made it; in a child of it nothing works any more */
+    pid_t pid;      /* of the process that made it */
+    unsigned forks; /* that had led to that process; in a child of it there are more, and nothing works any more */
 
     pthread_mutex_t mutex; /* guards all below, and every lock */
     size_t references;     /* the factory's user, each lock */
     bool closed;
-    uint64_t chance; /* state of the generator */
+    uint64_t chance; /* state of the generator of jitter */
+    struct owner_random random;
     struct exchange exchange;
     struct keeper keeper;
     struct courier renewals, errands;

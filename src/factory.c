@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "owner.h"
-
 #define TIMEOUT_PARAMETER "timeout_ms"
 
 /* ---- open and close ---------------------------------------------------------------------------------------------- */

@@ -18,7 +18,8 @@ int64_t lease_lost_at(int64_t valid_until, uint32_t ttl_ms, uint32_t margin_ms)
 
 int64_t lease_renew_at(int64_t sent_at, uint32_t ttl_ms)
 {
-    return sent_at + (int64_t)ttl_ms * 1000 / 3;
+    const int64_t ttl = (int64_t)ttl_ms * 1000, due = sent_at + ttl / 3;
+    return due - due % (ttl / 32);
 }
 
 /* Between half of `most` and all of it. */

@@ -19,7 +19,8 @@ int64_t lease_valid_until(int64_t sent_at, uint32_t ttl_ms);
  * more than half of it. */
 int64_t lease_lost_at(int64_t valid_until, uint32_t ttl_ms, uint32_t margin_ms);
 
-/* When to renew: a third of the ttl after the request that was answered OK; after a failed renewal, a twelfth of the
+/* When to renew: a third of the ttl after the request that was answered OK, or up to a 32nd of the ttl sooner, at a
+ * moment that many locks share, so that their renewals travel together; after a failed renewal, a twelfth of the
  * ttl later, less up to half of it by chance. */
 int64_t lease_renew_at(int64_t sent_at, uint32_t ttl_ms);
 int64_t lease_retry_at(int64_t now, uint32_t ttl_ms, uint64_t chance);

@@ -3,7 +3,6 @@
 
 #include "lease.h"
 #include "leftover.h"
-#include "owner.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -188,7 +187,7 @@ static bool prepare_owner(struct dlock *lock)
         return true;
     if (lock->machine.leaves_behind)
         leftover_add(core, lock->key, lock->owner, lock_over_at(lock));
-    return owner_make(lock->owner, core->machine, core->pid);
+    return owner_make(lock->owner, core->machine, core->pid, &core->random);
 }
 
 static void pause_call(struct call *call)
@@ -344,7 +343,8 @@ static void call_answered(struct job *job, const dlock_request *request)
 /* Is the hold that the renewal was posted for still there? */
 static bool renewal_wanted(const struct dlock *lock)
 {
-    return !lock->factory->closed && lock->generation == lock->renewal_generation && lock->machine.state == MACHINE_HELD;
+    return !lock->factory->closed && lock->generation == lock->renewal_generation &&
+           lock->machine.state == MACHINE_HELD;
 }
 
 static void end_renewal(struct dlock *lock)

@@ -47,22 +47,31 @@ bool owner_valid(const char *text)
     return true;
 }
 
-bool owner_make(char ret[DLOCK_OWNER_SIZE], const char *machine, pid_t pid)
+static bool refill(struct owner_random *random)
 {
-    unsigned char random[RANDOM_BYTES];
-    for (size_t have = 0; have < sizeof random;) {
-        const ssize_t got = getrandom(random + have, sizeof random - have, 0);
+    while (random->left < sizeof random->bytes) {
+        const ssize_t got = getrandom(random->bytes + random->left, sizeof random->bytes - random->left, 0);
         if (got < 0 && errno != EINTR)
             return false;
         if (got > 0)
-            have += (size_t)got;
+            random->left += (size_t)got;
     }
+    return true;
+}
+
+bool owner_make(char ret[DLOCK_OWNER_SIZE], const char *machine, pid_t pid, struct owner_random *random)
+{
+    if (random->left < RANDOM_BYTES && !refill(random))
+        return false;
+    random->left -= RANDOM_BYTES;
+    unsigned char *bytes = random->bytes + random->left;
 
     static const char digits[] = "0123456789abcdef";
     char *end = ret + snprintf(ret, DLOCK_OWNER_SIZE, "%.*s:%ld:", DLOCK_MACHINE_MAX, machine, (long)pid);
-    for (size_t i = 0; i < sizeof random; i++) {
-        *end++ = digits[random[i] >> 4];
-        *end++ = digits[random[i] & 15];
+    for (size_t i = 0; i < RANDOM_BYTES; i++) {
+        *end++ = digits[bytes[i] >> 4];
+        *end++ = digits[bytes[i] & 15];
+        bytes[i] = 0; /* never used twice, never found in memory */
     }
     *end = '\0';
     return true;

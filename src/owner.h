@@ -15,8 +15,14 @@ bool owner_machine_valid(const char *machine);
 /* Is `text` shaped like an owner token? */
 bool owner_valid(const char *text);
 
-/* Writes a new token; its random part comes from getrandom(2). False if the kernel gives no random bytes. */
-bool owner_make(char ret[DLOCK_OWNER_SIZE], const char *machine, pid_t pid);
+/* Random bytes of getrandom(2) in store, so that not every token costs a system call. Zeroed at first. */
+struct owner_random {
+    unsigned char bytes[256];
+    size_t left;
+};
+
+/* Writes a new token. False if the kernel gives no random bytes. */
+bool owner_make(char ret[DLOCK_OWNER_SIZE], const char *machine, pid_t pid, struct owner_random *random);
 
 /* The token without its random part, for messages: machine:pid. */
 void owner_show(char ret[DLOCK_OWNER_SIZE], const char *owner);

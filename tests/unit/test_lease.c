@@ -45,11 +45,23 @@ static void the_margin_is_at_most_half_of_the_ttl(void **state)
     assert_int_equal(lease_lost_at(NOW, 100, UINT32_MAX), NOW - 50 * MS);
 }
 
-static void renewal_is_at_a_third_of_the_ttl(void **state)
+static void renewal_is_at_a_third_of_the_ttl_or_a_little_sooner(void **state)
 {
     (void)state;
-    assert_int_equal(lease_renew_at(NOW, 9000), NOW + 3000 * MS);
-    assert_int_equal(lease_renew_at(NOW, DLOCK_TTL_MAX_MS), NOW + DLOCK_TTL_MAX_MS * MS / 3);
+    for (int64_t sent_at = NOW; sent_at < NOW + 1000 * MS; sent_at += 7919) {
+        const int64_t third = sent_at + 3200 * MS;
+        assert_in_range(lease_renew_at(sent_at, 9600), third - 300 * MS + 1, third);
+    }
+    assert_true(lease_renew_at(NOW, DLOCK_TTL_MIN_MS) > NOW);
+}
+
+static void renewals_that_are_due_about_the_same_time_meet(void **state)
+{
+    (void)state;
+    const int64_t at = lease_renew_at(NOW, 9600);
+    assert_int_equal(lease_renew_at(at - 3200 * MS, 9600), at);
+    assert_int_equal(lease_renew_at(at - 3200 * MS + 300 * MS - 1, 9600), at);
+    assert_int_equal(lease_renew_at(at - 3200 * MS + 300 * MS, 9600), at + 300 * MS);
 }
 
 static void a_failed_renewal_is_repeated_within_a_twelfth_of_the_ttl(void **state)
@@ -96,7 +108,8 @@ int main(void)
         cmocka_unit_test(lost_is_due_the_margin_before_validity_ends),
         cmocka_unit_test(no_margin_is_a_tenth_of_the_ttl),
         cmocka_unit_test(the_margin_is_at_most_half_of_the_ttl),
-        cmocka_unit_test(renewal_is_at_a_third_of_the_ttl),
+        cmocka_unit_test(renewal_is_at_a_third_of_the_ttl_or_a_little_sooner),
+        cmocka_unit_test(renewals_that_are_due_about_the_same_time_meet),
         cmocka_unit_test(a_failed_renewal_is_repeated_within_a_twelfth_of_the_ttl),
         cmocka_unit_test(a_watched_waiter_pauses_half_to_all_of_the_interval),
         cmocka_unit_test(without_a_watch_the_pause_doubles_up_to_the_interval),
