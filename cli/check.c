@@ -55,18 +55,19 @@ static int compare(const void *a, const void *b)
 static void print_round_trips(struct check *c)
 {
     int64_t *us = c->round_trips_us;
+    const int64_t *median = us + ROUND_TRIPS / 2;
 
     qsort(us, ROUND_TRIPS, sizeof *us, compare);
     if (c->settings->json) {
         json_object(&c->json, "round_trips_us");
         json_integer(&c->json, "count", ROUND_TRIPS);
         json_integer(&c->json, "min", us[0]);
-        json_integer(&c->json, "median", us[ROUND_TRIPS / 2]);
+        json_integer(&c->json, "median", *median);
         json_integer(&c->json, "max", us[ROUND_TRIPS - 1]);
         json_object_end(&c->json);
     } else {
         printf("%-12s min %.2f ms, median %.2f ms, max %.2f ms of %d\n", "round trip", (double)us[0] / 1000,
-               (double)us[ROUND_TRIPS / 2] / 1000, (double)us[ROUND_TRIPS - 1] / 1000, ROUND_TRIPS);
+               (double)*median / 1000, (double)us[ROUND_TRIPS - 1] / 1000, ROUND_TRIPS);
     }
 }
 

@@ -264,6 +264,8 @@ static bool parse_words(struct parser *p)
         } else if (s->command == COMMAND_RUN) {
             p->next--;
             break;
+        } else if (s->command == COMMAND_COUNT) {
+            ok = problem(p, "'%.100s' stands behind an option; expected COMMAND first", word);
         } else {
             ok = problem(p, "'%.100s' is too much; expected %s", word,
                          *commands[s->command].arguments ? commands[s->command].arguments : "no argument");

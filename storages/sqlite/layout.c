@@ -52,7 +52,7 @@ static int read_header(struct sqlite_session *session, enum header *ret)
 {
     sqlite3_file *file = NULL;
     sqlite3_int64 size;
-    unsigned char header[HEADER_SIZE];
+    unsigned char header[HEADER_SIZE] = {0};
     sqlite3_file_control(session->db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
     int code = file->pMethods->xFileSize(file, &size);
     if (code == SQLITE_OK && size >= HEADER_SIZE)
@@ -151,7 +151,7 @@ static int switch_to_log(struct sqlite_session *session)
  */
 static dlock_status make(struct sqlite_session *session, dlock_error *error)
 {
-    enum header header;
+    enum header header = HEADER_FOREIGN;
     /* Reading makes SQLite play back what a killed maker left. */
     int code = execute(session, "SELECT count(*) FROM sqlite_schema");
     if (code == SQLITE_OK)
@@ -238,7 +238,7 @@ static dlock_status make_file(struct sqlite_session *session, dlock_error *error
 static dlock_status open_and_make(struct sqlite_session *session, dlock_error *error)
 {
     int lock = -1;
-    enum header header;
+    enum header header = HEADER_FOREIGN;
     dlock_status status = lock_folder(session, &lock, error);
     if (status == DLOCK_OK)
         status = make_file(session, error);

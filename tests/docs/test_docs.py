@@ -49,6 +49,12 @@ def shell_lines(name):
             yield re.sub(r'\s+#.*', '', line)
 
 
+def listed(text):
+    """The options that a help text lists; not those of its examples."""
+    found = re.findall(r'^ +(-[^<>\n]*?)(?:  .*)?$', text, re.MULTILINE)
+    return set(OPTION.findall('\n'.join(found)))
+
+
 def commands():
     """The subcommands, from `dlock --help`."""
     found = re.findall(r'^\s+(?:dlock )?([a-z]+)\b', run([DLOCK, '--help']), re.MULTILINE)
@@ -58,7 +64,7 @@ def commands():
 
 
 def options(command):
-    return set(OPTION.findall(run([DLOCK, command, '--help'])))
+    return listed(run([DLOCK, command, '--help']))
 
 
 def case_functions():
@@ -95,7 +101,7 @@ def case_options():
 
 
 def case_no_other_options():
-    known = set().union(*(options(command) for command in commands())) | set(OPTION.findall(run([DLOCK, '--help'])))
+    known = set().union(*(options(command) for command in commands())) | listed(run([DLOCK, '--help']))
     # Flags in the examples of the page that belong to other programs would be found here too: keep those out of it.
     flags = set(re.findall(r'^\.It (.*)', text_of('man', 'dlock.1'), re.MULTILINE))
     named = {'-' + name for line in flags for name in re.findall(r'\bFl (-?[\w-]+)', line.replace('\\-', '-'))}

@@ -11,10 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* NOLINTBEGIN(bugprone-reserved-identifier, cert-dcl37-c): glibc's own names */
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *memory, size_t size);
 void __libc_free(void *memory);
+/* NOLINTEND(bugprone-reserved-identifier, cert-dcl37-c) */
 
 static long countdown; /* 0 = no allocation fails; 1 = the next one does */
 
