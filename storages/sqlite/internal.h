@@ -35,6 +35,7 @@ struct sqlite_session {
     sqlite3 *db;
     sqlite3_stmt *statements[STATEMENT_COUNT]; /* prepared when first needed */
     int64_t deadline;                          /* of the call that runs, by dlock_clock_us */
+    int64_t verified_at;                       /* that the file still has its name */
     uint32_t chance;                           /* of pauses */
     struct watch *watch;                       /* NULL = watches nothing */
 };
