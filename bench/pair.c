@@ -9,10 +9,11 @@
 
 /* The statements of storages/sqlite/sqlite.c, on a file of the same layout and settings. */
 enum { BEGIN, FIND, SET_FENCE, GRANT, DELETE, COMMIT, STATEMENTS };
+static const char find_sql[] = "SELECT l.owner, l.fence, l.ttl_ms, l.acquired_at, l.expires_at, m.fence"
+                               " FROM meta m LEFT JOIN locks l ON l.key = ?1";
 static const char *const sql[STATEMENTS] = {
     [BEGIN] = "BEGIN IMMEDIATE",
-    [FIND] = "SELECT l.owner, l.fence, l.ttl_ms, l.acquired_at, l.expires_at, m.fence"
-             " FROM meta m LEFT JOIN locks l ON l.key = ?1",
+    [FIND] = find_sql,
     [SET_FENCE] = "UPDATE meta SET fence = ?1",
     [GRANT] = "REPLACE INTO locks (key, owner, fence, ttl_ms, acquired_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     [DELETE] = "DELETE FROM locks WHERE key = ?1",

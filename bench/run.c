@@ -7,8 +7,6 @@
 
 #define ROUNDS 400
 
-extern char **environ;
-
 static double time_of(const char *const arguments[])
 {
     const double begin = bench_now();
