@@ -5,6 +5,7 @@
 #include "url.h"
 
 #include "storages.h"
+#include "utf8.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -64,30 +65,6 @@ static int hex_value(char c)
     return -1;
 }
 
-/* How long the UTF-8 character at `s` is; 0 = it is none (cut off, overlong, a surrogate, beyond U+10FFFF). */
-static size_t utf8_length(const unsigned char *s)
-{
-    const size_t length = s[0] < 0x80 ? 1 : s[0] < 0xC2 ? 0 : s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 : s[0] < 0xF5 ? 4 : 0;
-    for (size_t i = 1; i < length; i++)
-        if ((s[i] & 0xC0) != 0x80)
-            return 0;
-    const bool wrong = (s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] > 0x9F) ||
-                       (s[0] == 0xF0 && s[1] < 0x90) || (s[0] == 0xF4 && s[1] > 0x8F);
-    return wrong ? 0 : length;
-}
-
-static bool is_utf8(const char *text)
-{
-    const unsigned char *s = (const unsigned char *)text;
-    while (*s) {
-        const size_t length = utf8_length(s);
-        if (!length)
-            return false;
-        s += length;
-    }
-    return true;
-}
-
 /* Decodes `span` into *ret, which lives as long as the URL. */
 static dlock_status decode(struct parser *parser, struct span span, const char **ret)
 {
@@ -110,7 +87,7 @@ static dlock_status decode(struct parser *parser, struct span span, const char *
     }
     *out++ = '\0';
     assert(out <= parser->end);
-    if (!is_utf8(start))
+    if (!utf8_valid(start, (size_t)(out - 1 - start)))
         return dlock_error_set(parser->error, DLOCK_INVALID, "URL: bytes %zu to %zu are not valid UTF-8",
                                position(parser, span.start), position(parser, span.end) - 1);
     parser->free = out;
