@@ -129,15 +129,18 @@ class World:
         equal(done.code, code, 'exit status of dlock %s\n%r\n' % (' '.join(map(str, arguments)), done))
         return done
 
-    def shell(self, script, **options):
-        """Runs a shell script in which `dlock` is the program under test."""
+    def shell_start(self, script, **options):
+        """Starts a shell script in which `dlock` is the program under test."""
         settings = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self.path,
                         env=dict(self.env, PATH=os.path.dirname(DLOCK) + ':' + self.env['PATH']),
                         universal_newlines=True)
         settings.update(options)
         process = subprocess.Popen(['sh', '-c', script], **settings)
         self.started.append(process)
-        return self.end(process)
+        return process
+
+    def shell(self, script, **options):
+        return self.end(self.shell_start(script, **options))
 
     def hold(self, key='k', *options, script='echo $$ > running; exec sleep 1000', command=None):
         """Starts `dlock run` with a command that stays, and returns both once the command runs."""
