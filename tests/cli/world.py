@@ -147,6 +147,11 @@ class World:
         process = self.start('run', *options, key, '--', *(command or ('sh', '-c', script)))
         return process, self.number('running')
 
+    def hold_in_session(self, key, **options):
+        """The same in a session, and a process group, of its own."""
+        process = self.start('run', key, '--', 'sh', '-c', options['script'], start_new_session=True)
+        return process, self.number('running')
+
     def status(self, key='k'):
         done = self.dlock('status', '--json', key)
         check(done.code in (0, 1), repr(done))
