@@ -14,6 +14,46 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* ---- guardian ----------------------------------------------------------------------------------------------- */
+
+/* Reads the number of the group, and when nothing more can come, kills it: dlock, which alone holds the other end for
+ * longer than the start of the command, is no more. */
+static void guard(int leash)
+{
+    sigset_t all;
+    pid_t group = 0, more;
+
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, NULL);
+    setsid();
+    dup2(leash, STDIN_FILENO);
+    close_range(STDIN_FILENO + 1, ~0u, 0);
+    prctl(PR_SET_NAME, "dlock-guardian");
+    if (read(STDIN_FILENO, &group, sizeof group) == sizeof group && read(STDIN_FILENO, &more, sizeof more) == 0)
+        kill(-group, SIGKILL);
+    _exit(0);
+}
+
+/* The kernel kills the command itself if dlock is killed; what the command has started is left to the guardian, which
+ * is there before the command. If no process can be had for it, the command runs without. */
+static void start_guardian(struct child *child)
+{
+    int ends[2];
+
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return;
+    child->guardian = fork();
+    if (child->guardian == 0)
+        guard(ends[0]);
+    close(ends[0]);
+    if (child->guardian > 0) {
+        child->leash = ends[1];
+    } else {
+        close(ends[1]);
+        child->guardian = 0;
+    }
+}
+
 /* ---- start -------------------------------------------------------------------------------------------------- */
 
 struct start {
@@ -28,14 +68,17 @@ struct start {
 static int start_in_child(void *arg)
 {
     struct start *start = arg;
+    const pid_t self = getpid();
 
     if (!start->child->foreground)
         setpgid(0, 0);
     if (start->child->has_terminal)
-        tcsetpgrp(start->child->terminal, getpid());
+        tcsetpgrp(start->child->terminal, self);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != start->parent)
         _exit(128 + SIGKILL); /* dlock was killed before it could be noticed */
+    if (start->child->guardian && write(start->child->leash, &self, sizeof self) != sizeof self)
+        _exit(128 + SIGKILL);
     signals_restore(start->signals);
     execvpe(start->arguments[0], start->arguments, start->environment);
     start->error = errno;
@@ -57,43 +100,6 @@ static bool is_foreground(const struct child *child)
     return child->terminal >= 0 && tcgetpgrp(child->terminal) == getpgrp();
 }
 
-static void guard(pid_t group, int leash)
-{
-    sigset_t all;
-    char byte;
-
-    sigfillset(&all);
-    sigprocmask(SIG_SETMASK, &all, NULL);
-    setsid();
-    dup2(leash, STDIN_FILENO);
-    close_range(STDIN_FILENO + 1, ~0u, 0);
-    prctl(PR_SET_NAME, "dlock-guardian");
-    while (read(STDIN_FILENO, &byte, 1) < 0 && errno == EINTR)
-        ;
-    kill(-group, SIGKILL);
-    _exit(0);
-}
-
-/* The kernel kills the command itself if dlock is killed; what the command has started is left to the guardian. If no
- * process can be had for that, the command runs without. */
-static void start_guardian(struct child *child)
-{
-    int ends[2];
-
-    if (pipe2(ends, O_CLOEXEC) != 0)
-        return;
-    child->guardian = fork();
-    if (child->guardian == 0)
-        guard(child->pid, ends[0]);
-    close(ends[0]);
-    if (child->guardian > 0) {
-        child->leash = ends[1];
-    } else {
-        close(ends[1]);
-        child->guardian = 0;
-    }
-}
-
 int child_start(struct child *child, const struct signals *signals, bool foreground, char **arguments,
                 char **environment)
 {
@@ -111,15 +117,15 @@ int child_start(struct child *child, const struct signals *signals, bool foregro
     char *stack = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     if (stack == MAP_FAILED)
         return errno;
+    if (!foreground)
+        start_guardian(child);
     /* As vfork, but on a stack of its own: dlock goes on when the command has taken over, or could not. */
     pid_t pid = clone(start_in_child, stack + size, CLONE_VM | CLONE_VFORK | SIGCHLD, &start);
     int error = pid < 0 ? errno : start.error;
     munmap(stack, size);
     if (pid > 0)
         child->pid = pid;
-    if (error == 0 && !foreground)
-        start_guardian(child);
-    else if (error != 0 && pid > 0)
+    if (error != 0 && pid > 0)
         child_reap(child);
     return error;
 }

@@ -48,13 +48,14 @@ int command_acquire(const struct settings *s)
     dlock_error error;
 
     options.ttl_ms = s->ttl_ms > 0 ? (uint32_t)s->ttl_ms : DLOCK_DEFAULT_TTL_MS;
-    int status = take(&t, s, &options);
-    if (status == 0) {
+    int status;
+    const bool taken = take(&t, s, &options, &status);
+    if (taken) {
         const dlock_info info = take_info(&t, options.ttl_ms);
         print_hold(s, s->key, &info);
         status = report_output(0); /* a lock whose owner nobody has read is released again */
     }
-    if (status == 0 && dlock_detach(t.lock, &error) != DLOCK_OK)
+    if (taken && status == STATUS_OK && dlock_detach(t.lock, &error) != DLOCK_OK)
         status = report_failure(&error);
     take_close(&t);
     return status;

@@ -114,7 +114,7 @@ static void environment_deinit(struct environment *e)
 static void kill_now(struct run *r)
 {
     r->kill_at = NEVER;
-    report(REPORT_PROGRESS, "killed", r->settings->key, NULL, "the command did not end in time: sending KILL");
+    report(REPORT_PROGRESS, "killed", r->settings->key, NULL, "sending KILL to the command");
     child_signal(&r->child, SIGKILL);
 }
 
@@ -140,7 +140,7 @@ static void lose(struct run *r, const char *why)
         return;
     r->lost = true;
     r->lost_at = NEVER;
-    report(REPORT_ERROR, "lost", s->key, NULL, "lost '%s': %s", s->key, why);
+    report(REPORT_ERROR, "lost", s->key, NULL, "lost the lock: %s", why);
     if ((r->ended && r->ending == ENDING_NONE) || s->on_lost == ON_LOST_IGNORE)
         return;
     /* The KILL comes before another holder can be there. */
@@ -197,7 +197,7 @@ static void look_at_child(struct run *r)
 static void go_on(struct run *r)
 {
     if (!r->lost && !dlock_is_held(r->take.lock))
-        lose(r, "its time to live ended while dlock was stopped");
+        lose(r, "its ttl ended while dlock was stopped");
     if (!r->ended)
         child_continue(&r->child);
 }
@@ -238,7 +238,7 @@ static void take_deadlines(struct run *r)
     const int64_t now = duration_now_ms();
 
     if (now >= r->lost_at)
-        lose(r, "its time to live ends, and --no-renew forbids to extend it");
+        lose(r, "its ttl ends, and --no-renew forbids to extend it");
     if (!r->ended && now >= r->max_hold_at) {
         r->max_hold_at = NEVER;
         report(REPORT_ERROR, "max-hold", r->settings->key, NULL, "the command ran longer than --max-hold allows");
@@ -294,7 +294,7 @@ static int release(struct run *r)
     if (r->ending == ENDING_LOST)
         return STATUS_LOST;
     if (status == DLOCK_LOST && !r->lost && s->on_lost != ON_LOST_IGNORE) {
-        report(REPORT_ERROR, "lost", s->key, NULL, "lost '%s' before the command had ended", s->key);
+        report(REPORT_ERROR, "lost", s->key, NULL, "lost the lock: it had ended before the command");
         return STATUS_LOST;
     }
     if (status == DLOCK_OK)
@@ -352,8 +352,8 @@ int command_run(const struct settings *s)
     options.ttl_ms = (uint32_t)r.ttl_ms;
     options.margin_ms = (uint32_t)r.margin_ms;
     options.renew = !s->no_renew;
-    int status = take(&r.take, s, &options);
-    if (status == 0)
+    int status;
+    if (take(&r.take, s, &options, &status))
         status = run_command(&r);
     take_close(&r.take);
     if (r.timer >= 0)

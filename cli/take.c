@@ -3,6 +3,7 @@
  * Called by run.c and hold.c. */
 #include "take.h"
 
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -127,18 +128,18 @@ static bool plan_wait(const struct settings *s, dlock_status failed, int64_t sta
     return o->retries > 0 || o->wait_ms > 0;
 }
 
-/* The first attempt is made right here, without a thread of the library; only who has to wait pays for more. */
-static int take_lock(struct take *t, const struct settings *s, const dlock_acquire_options *options)
+/* The first attempt is made right here, without waiting for a thread of the library; only who has to wait does that. */
+static bool take_lock(struct take *t, const struct settings *s, const dlock_acquire_options *options, int *ret_status)
 {
     dlock_acquire_options o = *options;
     dlock_error error = {.status = DLOCK_OK};
     const int64_t started_at = duration_now_ms();
+    bool told = false;
     int signal = 0;
 
     o.interval_ms = s->interval_ms > 0 ? (uint32_t)s->interval_ms : DLOCK_DEFAULT_INTERVAL_MS;
     o.retries = 1;
     dlock_status status = dlock_acquire(t->lock, &o, &error);
-    bool told = false;
     while (status != DLOCK_OK && plan_wait(s, status, started_at, &o)) {
         if (status == DLOCK_BUSY && !told)
             report_waiting(s, &error.holder);
@@ -150,39 +151,44 @@ static int take_lock(struct take *t, const struct settings *s, const dlock_acqui
             signal = pause_for(t, o.interval_ms);
         if (!signal)
             status = acquire_in_line(t, &o, &signal, &error);
-        if (signal)
-            return report_interrupted(s, signal);
+        if (signal) {
+            *ret_status = report_interrupted(s, signal);
+            return false;
+        }
         if (s->retries >= 0 || s->wait_ms >= 0 || status != DLOCK_BUSY)
             break;
     }
-    return status == DLOCK_OK ? 0 : report_given_up(s, &error);
+    if (status != DLOCK_OK)
+        *ret_status = report_given_up(s, &error);
+    return status == DLOCK_OK;
 }
 
-int take(struct take *t, const struct settings *s, const dlock_acquire_options *options)
+bool take(struct take *t, const struct settings *s, const dlock_acquire_options *options, int *ret_status)
 {
     dlock_error error;
 
     *t = (struct take){.signals = {.descriptor = -1}};
+    *ret_status = STATUS_SYSTEM;
     if (!signals_open(&t->signals)) {
         report_error("cannot watch for signals: out of descriptors");
-        return STATUS_SYSTEM;
+        return false;
     }
     if (dlock_factory_open(s->store, NULL, &t->factory, &error) != DLOCK_OK ||
-        dlock_create(t->factory, s->key, &t->lock, &error) != DLOCK_OK)
-        return report_failure(&error);
+        dlock_create(t->factory, s->key, &t->lock, &error) != DLOCK_OK) {
+        *ret_status = report_failure(&error);
+        return false;
+    }
     t->events = dlock_factory_fd(t->factory);
     if (t->events < 0) {
         report_error("cannot watch for events: out of descriptors");
-        return STATUS_SYSTEM;
+        return false;
     }
-    int status = take_lock(t, s, options);
-    if (status != 0)
-        return status;
+    if (!take_lock(t, s, options, ret_status))
+        return false;
     t->taken_at = duration_now_ms();
     const dlock_info info = take_info(t, options->ttl_ms);
-    report(REPORT_PROGRESS, "acquired", s->key, &info, "acquired '%s', fence %llu", s->key,
-           (unsigned long long)info.fence);
-    return 0;
+    report(REPORT_PROGRESS, "acquired", s->key, &info, "acquired '%s', fence %" PRIu64, s->key, info.fence);
+    return true;
 }
 
 void take_close(struct take *t)

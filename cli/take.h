@@ -16,8 +16,9 @@ struct take {
     int64_t taken_at; /* ms, as duration_now_ms */
 };
 
-/* Takes settings->key. Returns 0, or the exit status; then it has said why. take_close is needed either way. */
-int take(struct take *take, const struct settings *settings, const dlock_acquire_options *options);
+/* Takes settings->key. If it could not be taken: false, the exit status, which may be 0, and it has said why.
+ * take_close is needed either way. */
+bool take(struct take *take, const struct settings *settings, const dlock_acquire_options *options, int *ret_status);
 
 /* Releases the lock if it is still held, and closes the rest. */
 void take_close(struct take *take);

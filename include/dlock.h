@@ -191,8 +191,9 @@ DLOCK_API dlock_status dlock_adopt(dlock *lock, const char *owner, dlock_error *
 DLOCK_API dlock_status dlock_detach(dlock *lock, dlock_error *error);
 
 DLOCK_API const char *dlock_key(const dlock *lock);      /* lives as long as the lock */
-DLOCK_API bool dlock_is_held(const dlock *lock);         /* held and valid */
-DLOCK_API int64_t dlock_remaining_ms(const dlock *lock); /* of validity; 0 = not held, lost or over */
+DLOCK_API bool dlock_is_held(const dlock *lock);         /* held, valid and not reported LOST */
+DLOCK_API int64_t dlock_remaining_ms(const dlock *lock); /* of validity; 0 = not held, or over. After a LOST that came
+                                                            ahead of its end: the time left to stop in */
 
 /* The fencing number of the hold: greater than that of every earlier hold of any key in this storage. Pass it to the
  * resource, and let that refuse smaller ones. 0 = not held, adopted, or the storage has none. */

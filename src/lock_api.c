@@ -242,20 +242,32 @@ const char *dlock_owner(const dlock *lock)
     return lock ? lock->owner : "";
 }
 
-int64_t dlock_remaining_ms(const dlock *lock)
+/* What is left of validity, also when LOST was reported ahead of its end; then it is no longer held. */
+static int64_t remaining_us(const dlock *lock, bool *ret_held)
 {
+    *ret_held = false;
     if (!lock || core_enter(lock->factory, NULL) != DLOCK_OK)
         return 0;
     const int64_t now = dlock_clock_us();
-    const bool valid = lock->machine.state == MACHINE_HELD && now < lock->machine.valid_until;
-    const int64_t remaining_ms = valid ? (lock->machine.valid_until - now) / 1000 : 0;
+    const enum machine_state state = lock->machine.state;
+    const bool valid = (state == MACHINE_HELD || state == MACHINE_LOST) && now < lock->machine.valid_until;
+    const int64_t left = valid ? lock->machine.valid_until - now : 0;
+    *ret_held = valid && state == MACHINE_HELD;
     core_unlock(lock->factory);
-    return remaining_ms;
+    return left;
+}
+
+int64_t dlock_remaining_ms(const dlock *lock)
+{
+    bool held;
+    return remaining_us(lock, &held) / 1000;
 }
 
 bool dlock_is_held(const dlock *lock)
 {
-    return dlock_remaining_ms(lock) > 0;
+    bool held;
+    remaining_us(lock, &held);
+    return held;
 }
 
 uint64_t dlock_fence(const dlock *lock)

@@ -41,7 +41,8 @@ static enum machine_todo lose(struct machine *m, dlock_status why)
     m->state = MACHINE_LOST;
     m->outcome = why;
     m->wake_at = LEASE_NEVER;
-    m->valid_until = INT64_MIN;
+    if (why == DLOCK_LOST)
+        m->valid_until = INT64_MIN; /* else it stands: so long has the holder to stop */
     return TODO_LOST;
 }
 

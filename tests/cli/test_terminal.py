@@ -1,0 +1,1 @@
+from world import cases, main; main(cases(globals()))
