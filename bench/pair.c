@@ -9,7 +9,7 @@
 
 /* The statements of storages/sqlite/sqlite.c, on a file of the same layout and settings. */
 enum { BEGIN, FIND, SET_FENCE, GRANT, DELETE, COMMIT, STATEMENTS };
-static const char find_sql[] = "SELECT l.owner, l.fence, l.ttl_ms, l.acquired_at, l.expires_at, m.fence"
+static const char find_sql[] = "SELECT l.owner, l.fence, l.ttl_ms, l.acquired_at, l.expires_at, m.fence, m.marks"
                                " FROM meta m LEFT JOIN locks l ON l.key = ?1";
 static const char *const sql[STATEMENTS] = {
     [BEGIN] = "BEGIN IMMEDIATE",

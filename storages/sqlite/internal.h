@@ -26,6 +26,7 @@ enum statement {
     STATEMENT_SWEEP_RANGE,
     STATEMENT_SWEEP,
     STATEMENT_SET_SWEEP,
+    STATEMENT_SET_MARK,
     STATEMENT_COUNT,
 };
 
@@ -41,6 +42,15 @@ struct sqlite_session {
 };
 
 /* ---- sqlite.c */
+
+/* A call begins, and has the operation timeout. */
+void session_set_deadline(struct sqlite_session *session);
+
+/* Prepares a statement on its first use. Returns an SQLite code. */
+int session_get(struct sqlite_session *session, enum statement which, sqlite3_stmt **ret);
+
+/* Runs a statement whose parameters are bound, to its end. Returns SQLITE_OK or another code. */
+int session_finish(sqlite3_stmt *statement);
 
 /* Sleeps a little before try number `tries` + 2; false if the call's time is over. */
 bool session_pause(struct sqlite_session *session, unsigned tries);
@@ -75,11 +85,16 @@ char *place_folder(const char *path);
 
 /* ---- watch.c */
 
+#define WATCH_MARKS 256
+
 int watch_descriptor(void *session);
 dlock_status watch_key(void *session, const char *key, dlock_error *error);
 void watch_no_more(void *session, const char *key);
 dlock_status watch_read_hints(void *session, void (*hint)(void *arg, const char *key), void *arg, dlock_error *error);
 void watch_close(struct sqlite_session *session);
+
+/* The mark of a key: 0 to WATCH_MARKS - 1. */
+unsigned watch_mark(const char *key);
 
 /* Tells whoever watches `key` that it has become free. */
 void watch_wake(const struct sqlite_session *session, const char *key);

@@ -27,18 +27,19 @@
 #define TEXT_OF(x) #x
 #define AS_TEXT(x) TEXT_OF(x)
 
+/* clang-format off */
 static const char create_sql[] =
     "PRAGMA page_size = " PAGE_SIZE ";"
     "BEGIN EXCLUSIVE;"
     "CREATE TABLE locks (key TEXT PRIMARY KEY, owner TEXT NOT NULL, fence INTEGER NOT NULL, ttl_ms INTEGER NOT NULL,"
     " acquired_at INTEGER NOT NULL, expires_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
     "CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 1), boot_id TEXT NOT NULL, fence INTEGER NOT NULL,"
-    " sweep TEXT NOT NULL) STRICT;"
-    "INSERT INTO meta VALUES (1, '', 0, '');"
+    " sweep TEXT NOT NULL, marks TEXT NOT NULL) STRICT;"
+    "INSERT INTO meta VALUES (1, '', 0, '', hex(zeroblob(" AS_TEXT(WATCH_MARKS) " / 2)));"
     "PRAGMA application_id = " AS_TEXT(LAYOUT_APPLICATION_ID) ";"
-                                                              "PRAGMA user_version = " AS_TEXT(
-                                                                  LAYOUT_VERSION) ";"
-                                                                                  "COMMIT;";
+    "PRAGMA user_version = " AS_TEXT(LAYOUT_VERSION) ";"
+    "COMMIT;";
+/* clang-format on */
 
 enum header { HEADER_EMPTY, HEADER_OURS, HEADER_OURS_WITHOUT_LOG, HEADER_NEWER, HEADER_FOREIGN, HEADER_NO_DATABASE };
 

@@ -22,7 +22,7 @@ static const char *const sql[STATEMENT_COUNT] = {
     [STATEMENT_BEGIN_READ] = "BEGIN",
     [STATEMENT_BEGIN_WRITE] = "BEGIN IMMEDIATE",
     [STATEMENT_COMMIT] = "COMMIT",
-    [STATEMENT_FIND] = "SELECT l.owner, l.fence, l.ttl_ms, l.acquired_at, l.expires_at, m.fence"
+    [STATEMENT_FIND] = "SELECT l.owner, l.fence, l.ttl_ms, l.acquired_at, l.expires_at, m.fence, m.marks"
                        " FROM meta m LEFT JOIN locks l ON l.key = ?1",
     [STATEMENT_SET_FENCE] = "UPDATE meta SET fence = ?1",
     [STATEMENT_GRANT] = "REPLACE INTO locks (key, owner, fence, ttl_ms, acquired_at, expires_at)"
@@ -35,14 +35,17 @@ static const char *const sql[STATEMENT_COUNT] = {
                               " OFFSET " SWEEP_COUNT " - 1) FROM meta",
     [STATEMENT_SWEEP] = "DELETE FROM locks WHERE key > ?1 AND (?2 IS NULL OR key <= ?2) AND expires_at <= ?3",
     [STATEMENT_SET_SWEEP] = "UPDATE meta SET sweep = coalesce(?1, '')",
+    [STATEMENT_SET_MARK] = "UPDATE meta SET marks = substr(marks, 1, ?1) || '1' || substr(marks, ?1 + 2)"
+                           " WHERE substr(marks, ?1 + 1, 1) = '0'",
 };
 
 /* Columns of FIND and LIST. */
-enum { OWNER, FENCE, TTL_MS, ACQUIRED_AT, EXPIRES_AT, LAST_FENCE, KEY = LAST_FENCE };
+enum { OWNER, FENCE, TTL_MS, ACQUIRED_AT, EXPIRES_AT, LAST_FENCE, MARKS, KEY = LAST_FENCE };
 
 /* What the file says of a request's key. */
 struct record {
     bool live, mine;
+    bool marked;         /* somebody has waited for a key of its mark */
     uint64_t last_fence; /* that was given for any key */
     dlock_info info;     /* of a live record */
 };
@@ -60,7 +63,7 @@ bool session_pause(struct sqlite_session *session, unsigned tries)
     return true;
 }
 
-static void set_deadline(struct sqlite_session *session)
+void session_set_deadline(struct sqlite_session *session)
 {
     session->deadline = dlock_clock_us() + (int64_t)session->options->timeout_ms * 1000;
 }
@@ -71,7 +74,7 @@ static dlock_status open_session(void *memory, const dlock_url *url, const dlock
     struct sqlite_session *session = memory;
     session->options = options;
     session->chance = (uint32_t)dlock_clock_us() ^ (uint32_t)(uintptr_t)session;
-    set_deadline(session);
+    session_set_deadline(session);
     dlock_status status = place_find(url, &session->path, error);
     if (status == DLOCK_OK)
         status = place_verify(session->path, error);
@@ -90,8 +93,7 @@ static void close_session(void *memory)
     free(session->path);
 }
 
-/* Prepares a statement on its first use. Returns an SQLite code. */
-static int get(struct sqlite_session *session, enum statement which, sqlite3_stmt **ret)
+int session_get(struct sqlite_session *session, enum statement which, sqlite3_stmt **ret)
 {
     sqlite3_stmt **statement = &session->statements[which];
     int code = SQLITE_OK;
@@ -101,8 +103,7 @@ static int get(struct sqlite_session *session, enum statement which, sqlite3_stm
     return code;
 }
 
-/* Runs a statement whose parameters are bound, to its end. */
-static int finish(sqlite3_stmt *statement)
+int session_finish(sqlite3_stmt *statement)
 {
     const int code = sqlite3_step(statement);
     sqlite3_reset(statement);
@@ -112,8 +113,8 @@ static int finish(sqlite3_stmt *statement)
 static int run(struct sqlite_session *session, enum statement which)
 {
     sqlite3_stmt *statement;
-    const int code = get(session, which, &statement);
-    return code == SQLITE_OK ? finish(statement) : code;
+    const int code = session_get(session, which, &statement);
+    return code == SQLITE_OK ? session_finish(statement) : code;
 }
 
 /* Fills `info` from the row of FIND or LIST, if there is a record and it is live. A record that was written since `now`
@@ -137,10 +138,18 @@ static int read_info(sqlite3_stmt *row, int64_t now, dlock_info *info, bool *liv
     return SQLITE_OK;
 }
 
+/* When in doubt, it is. */
+static bool is_marked(sqlite3_stmt *row, const char *key)
+{
+    const char *marks = (const char *)sqlite3_column_text(row, MARKS);
+    const unsigned mark = watch_mark(key);
+    return !marks || (unsigned)sqlite3_column_bytes(row, MARKS) <= mark || marks[mark] != '0';
+}
+
 static int find(struct sqlite_session *session, const dlock_request *request, int64_t now, struct record *ret)
 {
     sqlite3_stmt *statement;
-    int code = get(session, STATEMENT_FIND, &statement);
+    int code = session_get(session, STATEMENT_FIND, &statement);
     if (code != SQLITE_OK)
         return code;
     *ret = (struct record){0};
@@ -150,6 +159,7 @@ static int find(struct sqlite_session *session, const dlock_request *request, in
         ret->last_fence = (uint64_t)sqlite3_column_int64(statement, LAST_FENCE);
         code = read_info(statement, now, &ret->info, &ret->live);
         ret->mine = ret->live && request->owner && strcmp(ret->info.owner, request->owner) == 0;
+        ret->marked = is_marked(statement, request->key);
     } else if (code == SQLITE_DONE) {
         code = SQLITE_CORRUPT; /* meta has lost its row */
     }
@@ -162,26 +172,26 @@ static int find(struct sqlite_session *session, const dlock_request *request, in
 static int sweep(struct sqlite_session *session, int64_t now)
 {
     sqlite3_stmt *range, *statement;
-    int code = get(session, STATEMENT_SWEEP_RANGE, &range);
+    int code = session_get(session, STATEMENT_SWEEP_RANGE, &range);
     if (code != SQLITE_OK)
         return SQLITE_OK;
     code = sqlite3_step(range);
     if (code != SQLITE_ROW)
         goto end;
-    code = get(session, STATEMENT_SWEEP, &statement);
+    code = session_get(session, STATEMENT_SWEEP, &statement);
     if (code != SQLITE_OK)
         goto end;
     sqlite3_bind_value(statement, 1, sqlite3_column_value(range, 0));
     sqlite3_bind_value(statement, 2, sqlite3_column_value(range, 1));
     sqlite3_bind_int64(statement, 3, now);
-    code = finish(statement);
+    code = session_finish(statement);
     if (code != SQLITE_OK)
         goto end;
-    code = get(session, STATEMENT_SET_SWEEP, &statement);
+    code = session_get(session, STATEMENT_SET_SWEEP, &statement);
     if (code != SQLITE_OK)
         goto end;
     sqlite3_bind_value(statement, 1, sqlite3_column_value(range, 1));
-    code = finish(statement);
+    code = session_finish(statement);
 end:
     sqlite3_reset(range);
     return sqlite3_get_autocommit(session->db) ? code : SQLITE_OK;
@@ -190,13 +200,13 @@ end:
 static int grant(struct sqlite_session *session, const dlock_request *request, uint64_t fence, int64_t now)
 {
     sqlite3_stmt *statement;
-    int code = get(session, STATEMENT_SET_FENCE, &statement);
+    int code = session_get(session, STATEMENT_SET_FENCE, &statement);
     if (code != SQLITE_OK)
         return code;
     sqlite3_bind_int64(statement, 1, (int64_t)fence);
-    code = finish(statement);
+    code = session_finish(statement);
     if (code == SQLITE_OK)
-        code = get(session, STATEMENT_GRANT, &statement);
+        code = session_get(session, STATEMENT_GRANT, &statement);
     if (code != SQLITE_OK)
         return code;
     sqlite3_bind_text(statement, 1, request->key, -1, SQLITE_STATIC);
@@ -205,7 +215,7 @@ static int grant(struct sqlite_session *session, const dlock_request *request, u
     sqlite3_bind_int64(statement, 4, request->ttl_ms);
     sqlite3_bind_int64(statement, 5, now);
     sqlite3_bind_int64(statement, 6, now + (int64_t)request->ttl_ms * 1000);
-    code = finish(statement);
+    code = session_finish(statement);
     if (code == SQLITE_OK && fence % SWEEP_EVERY == 0)
         code = sweep(session, now);
     return code;
@@ -214,23 +224,23 @@ static int grant(struct sqlite_session *session, const dlock_request *request, u
 static int extend(struct sqlite_session *session, const dlock_request *request, int64_t now)
 {
     sqlite3_stmt *statement;
-    const int code = get(session, STATEMENT_EXTEND, &statement);
+    const int code = session_get(session, STATEMENT_EXTEND, &statement);
     if (code != SQLITE_OK)
         return code;
     sqlite3_bind_text(statement, 1, request->key, -1, SQLITE_STATIC);
     sqlite3_bind_int64(statement, 2, request->ttl_ms);
     sqlite3_bind_int64(statement, 3, now + (int64_t)request->ttl_ms * 1000);
-    return finish(statement);
+    return session_finish(statement);
 }
 
-static int delete (struct sqlite_session *session, const dlock_request *request)
+static int erase(struct sqlite_session *session, const dlock_request *request)
 {
     sqlite3_stmt *statement;
-    const int code = get(session, STATEMENT_DELETE, &statement);
+    const int code = session_get(session, STATEMENT_DELETE, &statement);
     if (code != SQLITE_OK)
         return code;
     sqlite3_bind_text(statement, 1, request->key, -1, SQLITE_STATIC);
-    return finish(statement);
+    return session_finish(statement);
 }
 
 static int acquire(struct sqlite_session *session, dlock_request *request, const struct record *record, int64_t now,
@@ -252,7 +262,7 @@ static int acquire(struct sqlite_session *session, dlock_request *request, const
 }
 
 /* Answers one request inside of the transaction. Returns an SQLite code; the request is answered if it is SQLITE_OK. */
-static int carry_out(struct sqlite_session *session, dlock_request *request, int64_t now, bool *wrote)
+static int carry_out(struct sqlite_session *session, dlock_request *request, int64_t now, bool *wrote, bool *wake)
 {
     struct record record;
     int code = find(session, request, now, &record);
@@ -275,11 +285,12 @@ static int carry_out(struct sqlite_session *session, dlock_request *request, int
         return SQLITE_OK;
     }
     *wrote = true;
-    code = request->operation == DLOCK_EXTEND ? extend(session, request, now) : delete (session, request);
+    code = request->operation == DLOCK_EXTEND ? extend(session, request, now) : erase(session, request);
     if (code == SQLITE_OK) {
         request->status = DLOCK_OK;
         if (request->operation == DLOCK_BREAK)
             request->info = record.info;
+        *wake |= request->operation != DLOCK_EXTEND && record.marked;
     }
     return code;
 }
@@ -351,7 +362,7 @@ static void wake_waiters(struct sqlite_session *session, dlock_request *const *r
 static void execute(void *memory, dlock_request *const *requests, size_t count)
 {
     struct sqlite_session *session = memory;
-    set_deadline(session);
+    session_set_deadline(session);
     dlock_error error;
     if (begin(session, !only_looks(requests, count), &error) != DLOCK_OK) {
         fail_from(0, requests, count, &error, true);
@@ -359,9 +370,10 @@ static void execute(void *memory, dlock_request *const *requests, size_t count)
     }
     const int64_t now = dlock_clock_us(); /* read after the wait for the write lock */
     size_t first_write = count;
+    bool wake = false;
     for (size_t i = 0; i < count; i++) {
         bool wrote = false;
-        const int code = carry_out(session, requests[i], now, &wrote);
+        const int code = carry_out(session, requests[i], now, &wrote, &wake);
         if (wrote && first_write == count)
             first_write = i;
         if (code == SQLITE_OK)
@@ -380,7 +392,8 @@ static void execute(void *memory, dlock_request *const *requests, size_t count)
         fail_from(first_write, requests, count, &error, (code & 0xFF) != SQLITE_IOERR);
         return;
     }
-    wake_waiters(session, requests, count);
+    if (wake)
+        wake_waiters(session, requests, count);
 }
 
 static dlock_status list(void *memory, const char *prefix,
@@ -388,12 +401,12 @@ static dlock_status list(void *memory, const char *prefix,
                          dlock_error *error)
 {
     struct sqlite_session *session = memory;
-    set_deadline(session);
+    session_set_deadline(session);
     dlock_status status = verify_not_moved(session, error);
     if (status != DLOCK_OK)
         return status;
     sqlite3_stmt *statement;
-    int code = get(session, STATEMENT_LIST, &statement);
+    int code = session_get(session, STATEMENT_LIST, &statement);
     if (code != SQLITE_OK)
         return failure_set(session, code, error);
     sqlite3_bind_text(statement, 1, prefix, -1, SQLITE_STATIC);

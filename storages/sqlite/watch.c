@@ -1,9 +1,10 @@
 /* watch.c - waking those who wait for a key in another process, by inotify.
  *
  * Called by the core through dlock_sqlite_storage, and by sqlite.c after a release. Beside the file is a folder with
- * at most MARKS empty files, the marks; a key's mark is named by its hash. Who waits makes the mark and watches it; who
- * releases opens the mark for writing and closes it, which inotify reports. Where nobody ever waited there is no mark,
- * and a release costs one failing open. Marks stay: they are bounded, and taking them away would lose wake-ups. */
+ * at most WATCH_MARKS empty files, the marks; a key's mark is named by its hash. Who waits makes the mark and watches
+ * it; who releases opens the mark for writing and closes it, which inotify reports. Which marks there are stands in the
+ * file, so that a release costs nothing where nobody ever waited. Marks stay: they are bounded, and taking them away
+ * would lose wake-ups. */
 #include "internal.h"
 
 #include <errno.h>
@@ -16,8 +17,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MARKS 256
-
 struct watched_key {
     struct watched_key *next;
     char key[];
@@ -29,11 +28,11 @@ struct watch {
         int id; /* of inotify */
         struct watched_key *keys;
         bool hinted;
-    } marks[MARKS];
+    } marks[WATCH_MARKS];
 };
 
 /* FNV-1a, 32 bits, folded to 8: part of the format. */
-static unsigned mark_of(const char *key)
+unsigned watch_mark(const char *key)
 {
     uint32_t hash = 2166136261u;
     for (; *key; key++)
@@ -50,7 +49,7 @@ static bool name_mark(const struct sqlite_session *session, unsigned mark, char 
 void watch_wake(const struct sqlite_session *session, const char *key)
 {
     char name[PATH_MAX];
-    if (!name_mark(session, mark_of(key), name))
+    if (!name_mark(session, watch_mark(key), name))
         return;
     const int descriptor = open(name, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
     if (descriptor >= 0)
@@ -94,10 +93,23 @@ static bool make_mark(const struct sqlite_session *session, char *name)
     return chmod(name, mode) == 0 && (geteuid() != 0 || chown(name, file.st_uid, file.st_gid) == 0);
 }
 
+/* From now on a release looks for the mark. */
+static dlock_status set_mark(struct sqlite_session *session, unsigned mark, dlock_error *error)
+{
+    sqlite3_stmt *statement;
+    session_set_deadline(session);
+    int code = session_get(session, STATEMENT_SET_MARK, &statement);
+    if (code == SQLITE_OK) {
+        sqlite3_bind_int(statement, 1, (int)mark);
+        code = session_finish(statement);
+    }
+    return code == SQLITE_OK ? DLOCK_OK : failure_set(session, code, error);
+}
+
 dlock_status watch_key(void *memory, const char *key, dlock_error *error)
 {
     struct sqlite_session *session = memory;
-    const unsigned mark = mark_of(key);
+    const unsigned mark = watch_mark(key);
     char name[PATH_MAX];
     if (watch_descriptor(session) < 0 || !name_mark(session, mark, name))
         return dlock_error_set(error, DLOCK_UNAVAILABLE, "%s: nothing can be watched", session->path);
@@ -112,6 +124,11 @@ dlock_status watch_key(void *memory, const char *key, dlock_error *error)
         free(watched);
         return dlock_error_set(error, DLOCK_UNAVAILABLE, "%s: cannot be watched: %s", name, strerror(errno));
     }
+    const dlock_status status = set_mark(session, mark, error);
+    if (status != DLOCK_OK) {
+        free(watched);
+        return status;
+    }
     strcpy(watched->key, key);
     watched->next = watch->marks[mark].keys;
     watch->marks[mark].keys = watched;
@@ -123,7 +140,7 @@ void watch_no_more(void *memory, const char *key)
 {
     const struct sqlite_session *session = memory;
     struct watch *watch = session->watch;
-    const unsigned mark = mark_of(key);
+    const unsigned mark = watch_mark(key);
     if (!watch)
         return;
     struct watched_key **link = &watch->marks[mark].keys;
@@ -143,7 +160,7 @@ static bool note_event(struct watch *watch, const struct inotify_event *event, b
 {
     if (event->mask & IN_Q_OVERFLOW)
         *missed = true;
-    for (size_t i = 0; i < MARKS; i++)
+    for (size_t i = 0; i < WATCH_MARKS; i++)
         if (watch->marks[i].keys && watch->marks[i].id == event->wd) {
             if (event->mask & IN_IGNORED)
                 return false;
@@ -154,7 +171,7 @@ static bool note_event(struct watch *watch, const struct inotify_event *event, b
 
 static void give_hints(struct watch *watch, void (*hint)(void *arg, const char *key), void *arg)
 {
-    for (size_t i = 0; i < MARKS; i++) {
+    for (size_t i = 0; i < WATCH_MARKS; i++) {
         if (!watch->marks[i].hinted)
             continue;
         watch->marks[i].hinted = false;
@@ -188,7 +205,7 @@ void watch_close(struct sqlite_session *session)
 {
     if (!session->watch)
         return;
-    for (size_t i = 0; i < MARKS; i++)
+    for (size_t i = 0; i < WATCH_MARKS; i++)
         while (session->watch->marks[i].keys) {
             struct watched_key *watched = session->watch->marks[i].keys;
             session->watch->marks[i].keys = watched->next;
