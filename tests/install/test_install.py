@@ -99,6 +99,9 @@ def case_command():
     command = os.path.join(FOLDER, 'root' + PREFIX, 'bin', 'dlock')
     check(VERSION in run([command, '--version'], env=environment_of(FOLDER)), '--version')
     equal(run([command, 'run', 'key', '--', 'echo', 'worked'], env=environment_of(FOLDER)), 'worked\n', 'dlock run')
+    # Below a prefix that the loader does not search, the command says itself where its library is.
+    equal(re.findall(r'R(?:UN)?PATH.*\[(.*)\]', run([needs('readelf'), '-d', command])),
+          [PREFIX + '/' + libdir(FOLDER)], 'run path')
 
 
 def case_uninstall():
