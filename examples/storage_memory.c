@@ -4,6 +4,7 @@
  * apart, not processes, so its use is to be read, and to test programs without a file. docs/storages.md explains it. */
 #include <dlock_storage.h>
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,6 +105,7 @@ static dlock_status carry_out(dlock_request *request, int64_t now)
     const bool mine = record && request->owner && strcmp(record->info.owner, request->owner) == 0;
     switch (request->operation) {
     case DLOCK_ACQUIRE:
+        assert(request->owner);
         return acquire(link, request, now);
     case DLOCK_EXTEND:
         if (!mine)

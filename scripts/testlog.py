@@ -38,8 +38,8 @@ def cases_of_tap(program, entry):
     for case in failed:
         case.detail = everything
     # What went wrong outside of a case counts as one more.
-    if planned == 0 and not cases:
-        cases.append(Case(program, 'skipped', reason or 'no reason given'))
+    if planned == 0 and not cases and reason:
+        cases.append(Case(program, 'skipped', reason))
     elif planned is not None and planned != len(cases) and not failed:
         cases.append(Case('%s: ran %d of %d cases' % (program, len(cases), planned), 'failed', everything))
     elif not cases:

@@ -97,10 +97,15 @@ void judge_step(struct world *world)
 /* ---- requests ------------------------------------------------------------------------------------------------------
  */
 
+static bool is_same(const struct record *a, const struct record *b)
+{
+    return a->owner == b->owner && a->fence == b->fence && a->expires_at == b->expires_at && a->stray == b->stray;
+}
+
 void judge_executed(struct world *world, const struct item *item, const struct record *before)
 {
     const struct record *record = &world->storage.records[item->key];
-    const bool changed = memcmp(before, record, sizeof *record) != 0;
+    const bool changed = !is_same(before, record);
     if (changed && item->status != DLOCK_OK)
         world_fail(world, "a request for o%llu was refused, and changed something", (unsigned long long)item->owner);
     if (item->operation != DLOCK_ACQUIRE && item->status == DLOCK_OK && before->owner != item->owner)

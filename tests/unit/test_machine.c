@@ -593,7 +593,7 @@ static void a_storage_that_hangs_in_a_renewal_ends_in_lost_before_validity(void 
     assert_int_equal(machine_wake(&m, due - 1), TODO_NOTHING);
     assert_int_equal(machine_wake(&m, due), TODO_LOST);
     assert_int_equal(m.state, MACHINE_LOST);
-    assert_int_equal(m.valid_until, valid_until); /* so long has the holder to stop */
+    assert_int_equal(m.valid_until, valid_until);                       /* so long has the holder to stop */
     assert_int_equal(answer(&m, DLOCK_OK, due + 1 * MS), TODO_NOTHING); /* too late: it stays lost, told once */
     assert_int_equal(m.state, MACHINE_LOST);
     assert_int_equal(m.wake_at, LEASE_NEVER);
