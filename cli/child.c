@@ -76,13 +76,13 @@ static int start_in_child(void *arg)
         tcsetpgrp(start->child->terminal, self);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != start->parent)
-        _exit(128 + SIGKILL); /* dlock was killed before it could be noticed */
+        return 128 + SIGKILL; /* dlock was killed before it could be noticed */
     if (start->child->guardian && write(start->child->leash, &self, sizeof self) != sizeof self)
-        _exit(128 + SIGKILL);
+        return 128 + SIGKILL;
     signals_restore(start->signals);
     execvpe(start->arguments[0], start->arguments, start->environment);
     start->error = errno;
-    _exit(127);
+    return 127;
 }
 
 /* Is dlock one of several commands of a pipeline? Then the others may need the terminal, and the command gets it when

@@ -75,7 +75,7 @@ def case_full_disk_from_the_start():
         echo "last $?"
     ''')
     equal(done.stdout.split(), ['first', '69', 'again', 'last', '0'], 'what happened\n%s\n' % done.stderr)
-    check('full' in done.stderr, done)
+    check('no space left' in done.stderr, done)
 
 
 main(cases(globals()))

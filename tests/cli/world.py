@@ -142,9 +142,11 @@ class World:
     def shell(self, script, **options):
         return self.end(self.shell_start(script, **options))
 
-    def hold(self, key='k', *options, script='echo $$ > running; exec sleep 1000', command=None):
+    def hold(self, key='k', *options, script='echo $$ > running; exec sleep 1000'):
         """Starts `dlock run` with a command that stays, and returns both once the command runs."""
-        process = self.start('run', *options, key, '--', *(command or ('sh', '-c', script)))
+        if self.has('running'):
+            os.unlink(self.file('running'))
+        process = self.start('run', *options, key, '--', 'sh', '-c', script)
         return process, self.number('running')
 
     def hold_in_session(self, key, **options):
