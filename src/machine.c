@@ -192,11 +192,13 @@ void machine_sent(struct machine *m, uint32_t ttl_ms, int64_t now)
         m->owner_spent = true;
         break;
     case MACHINE_HELD:
+    case MACHINE_LOST: /* while the EXTEND waited to be sent; its holder may not have stopped yet */
         /* If no answer comes, the storage may have counted either ttl: believe the shorter. */
         m->asked_ttl_ms = ttl_ms;
         m->valid_until = earlier(m->valid_until, valid_until);
         m->lost_at = earlier(m->lost_at, lease_lost_at(valid_until, ttl_ms, m->plan.margin_ms));
-        set_wake_while_held(m);
+        if (m->state == MACHINE_HELD)
+            set_wake_while_held(m);
         break;
     default:
         break;

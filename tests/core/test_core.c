@@ -274,6 +274,17 @@ static void test_giving_up_releases_what_may_be_left(void **state)
     dlock_free(lock);
 }
 
+static void test_release_that_overtakes_its_acquire_is_repeated(void **state)
+{
+    struct world *w = *state;
+    dlock *lock = make(w->factory, "job");
+    faults_set(&w->faults, &w->faults.lose_request[DLOCK_ACQUIRE], 1);
+    assert_int_equal(dlock_acquire(lock, &OPTIONS(.ttl_ms = 60000, .retries = 1), NULL), DLOCK_UNAVAILABLE);
+    /* The storage says LOST to each, and the ACQUIRE may still be on its way. */
+    wait_for(faults_get(&w->faults, &w->faults.seen[DLOCK_RELEASE]) >= 3);
+    dlock_free(lock);
+}
+
 static void test_nothing_sent_leaves_nothing_to_release(void **state)
 {
     struct world *w = *state;
@@ -952,6 +963,7 @@ int main(void)
         CASE(test_options_of_other_versions),
         CASE(test_lost_reply_is_resent_with_the_same_owner),
         CASE(test_giving_up_releases_what_may_be_left),
+        CASE(test_release_that_overtakes_its_acquire_is_repeated),
         CASE(test_nothing_sent_leaves_nothing_to_release),
         CASE(test_release_without_answer_is_repeated),
         CASE(test_grant_that_comes_too_late_is_released),

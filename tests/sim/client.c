@@ -509,9 +509,9 @@ void lock_acquire(struct lock *lock, const struct machine_plan *plan, bool async
     carry_on(lock, machine_acquire(&lock->machine, plan, lock->call.place.before != NULL, client_clock(client)));
 }
 
-void lock_extend(struct lock *lock, uint32_t ttl_ms)
+void lock_extend(struct lock *lock, uint32_t ttl_ms, bool asynchronous)
 {
-    start(lock, (struct call){.kind = DLOCK_EXTEND, .ttl_ms = ttl_ms});
+    start(lock, (struct call){.kind = DLOCK_EXTEND, .ttl_ms = ttl_ms, .asynchronous = asynchronous});
     if (lock->machine.state == MACHINE_LOST) {
         finish(lock, DLOCK_LOST);
         return;
@@ -522,10 +522,12 @@ void lock_extend(struct lock *lock, uint32_t ttl_ms)
     carry_on(lock, todo);
 }
 
-void lock_release(struct lock *lock)
+void lock_release(struct lock *lock, bool asynchronous)
 {
     const bool told = lock->machine.state == MACHINE_LOST && lock->machine.outcome == DLOCK_LOST;
-    start(lock, (struct call){.kind = DLOCK_RELEASE, .was_lost = lock->machine.state == MACHINE_LOST});
+    start(lock, (struct call){.kind = DLOCK_RELEASE,
+                              .asynchronous = asynchronous,
+                              .was_lost = lock->machine.state == MACHINE_LOST});
     leave(lock);
     if (told)
         finish(lock, DLOCK_LOST);

@@ -94,8 +94,8 @@ void client_answered(struct message *message);
 
 /* What a user asks of a lock that runs no call: start a call, or end the hold without one. And: cancel an acquire. */
 void lock_acquire(struct lock *lock, const struct machine_plan *plan, bool asynchronous);
-void lock_extend(struct lock *lock, uint32_t ttl_ms);
-void lock_release(struct lock *lock);
+void lock_extend(struct lock *lock, uint32_t ttl_ms, bool asynchronous);
+void lock_release(struct lock *lock, bool asynchronous);
 void lock_adopt(struct lock *lock, uint64_t owner);
 void lock_detach(struct lock *lock);
 void lock_cancel(struct lock *lock);

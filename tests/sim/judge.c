@@ -16,6 +16,13 @@ static bool believes(const struct lock *lock)
     return lock->machine.state == MACHINE_HELD && client_clock(lock->client) < lock->machine.valid_until;
 }
 
+/* What it works with may still be in use: until its validity ends, also when LOST was told ahead of that. */
+static bool relies(const struct lock *lock)
+{
+    return believes(lock) ||
+           (lock->machine.state == MACHINE_LOST && client_clock(lock->client) < lock->machine.valid_until);
+}
+
 static bool guarded(const struct lock *lock)
 {
     return lock->machine.plan.renew || lock->machine.plan.alarm;
@@ -36,20 +43,20 @@ static void fail(const struct lock *lock, const char *what)
 /* ---- after every step ----------------------------------------------------------------------------------------------
  */
 
-/* Who believes that it holds has a lease in the storage, and will have it until its validity ends. Since a key has
- * one record, no two holds overlap. */
+/* Who relies on a hold has a lease in the storage, and will have it until its validity ends. Since a key has one
+ * record, no two holds overlap. */
 static void check_belief(const struct world *world, const struct lock *lock)
 {
     const struct record *record = &world->storage.records[lock->key];
     if (!storage_live(world, lock->key) || record->owner != lock->owner) {
-        fail(lock, "believes that it holds, and the storage knows nothing of that");
+        fail(lock, "relies on a hold that the storage knows nothing of");
         return;
     }
     if (lock->fence && record->fence != lock->fence)
         fail(lock, "somebody else had the key since it was granted");
     const int64_t left = client_when(lock->client, lock->machine.valid_until) - world->now;
     if (storage_clock(world) + left * world->storage.rate_ppm / 1000000 > record->expires_at + ROUNDING)
-        fail(lock, "believes that it holds for longer than the storage will know of");
+        fail(lock, "relies on a hold for longer than the storage will know of it");
 }
 
 /* The key is free, and the first in a line asks within the interval: also after a holder's death, when the key is free
@@ -72,7 +79,7 @@ static void check_prompt(const struct world *world, struct lock *lock)
 
 static void check_lock(const struct world *world, struct lock *lock)
 {
-    if (world->profile->exclusive && believes(lock))
+    if (world->profile->exclusive && relies(lock))
         check_belief(world, lock);
     if (lock->machine.state == MACHINE_HELD && guarded(lock) && !believes(lock) && !dazed(lock->client))
         fail(lock, "its validity is over, and LOST was not told");

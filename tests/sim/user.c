@@ -72,12 +72,12 @@ static void go_on(struct world *world, struct lock *lock)
     if (chance < 45 || !world_troubled(world)) {
         world_trace(world, "c%zu.l%zu releases o%llu", lock->client->number, lock->number,
                     (unsigned long long)lock->owner);
-        lock_release(lock);
+        lock_release(lock, world_odds(world, 300));
     } else if (chance < 70) {
         const uint32_t ttl_ms = any_ttl(world);
         world_trace(world, "c%zu.l%zu extends o%llu to %u", lock->client->number, lock->number,
                     (unsigned long long)lock->owner, ttl_ms);
-        lock_extend(lock, ttl_ms);
+        lock_extend(lock, ttl_ms, world_odds(world, 300));
     } else if (chance < 75 && can_detach(world, lock)) {
         world_trace(world, "c%zu.l%zu detaches o%llu", lock->client->number, lock->number,
                     (unsigned long long)lock->owner);

@@ -737,6 +737,20 @@ static void a_longer_extend_without_an_answer_keeps_the_old_validity(void **stat
     assert_int_equal(m.plan.ttl_ms, 9000);
 }
 
+static void an_extend_that_is_sent_after_the_loss_shortens_what_is_left(void **state)
+{
+    (void)state;
+    struct machine m = held(&RENEWED);
+    assert_int_equal(machine_extend(&m), TODO_EXTEND);
+    const int64_t lost_at = m.wake_at;
+    assert_int_equal(machine_wake(&m, lost_at), TODO_LOST);
+    machine_sent(&m, 100, lost_at + 1 * MS);
+    assert_int_equal(m.valid_until, lease_valid_until(lost_at + 1 * MS, 100));
+    assert_int_equal(m.wake_at, LEASE_NEVER);
+    assert_int_equal(answer(&m, DLOCK_OK, lost_at + 2 * MS), TODO_NOTHING);
+    assert_int_equal(m.state, MACHINE_LOST);
+}
+
 static void an_extend_answered_when_it_is_over_is_lost(void **state)
 {
     (void)state;
@@ -936,6 +950,7 @@ int main(void)
         cmocka_unit_test(a_renewal_is_not_due_while_the_holder_extends),
         cmocka_unit_test(a_shorter_extend_without_an_answer_shortens_validity),
         cmocka_unit_test(a_longer_extend_without_an_answer_keeps_the_old_validity),
+        cmocka_unit_test(an_extend_that_is_sent_after_the_loss_shortens_what_is_left),
         cmocka_unit_test(an_extend_answered_when_it_is_over_is_lost),
         cmocka_unit_test(a_longer_extend_counts_no_more_than_a_stray_acquire),
         cmocka_unit_test(a_longer_extend_counts_no_more_than_a_stray_extend),
