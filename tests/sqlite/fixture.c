@@ -62,8 +62,7 @@ dlock_status try_open(const char *file, uint32_t timeout_ms, void **ret, dlock_e
     opened->file = strdup(file);
     opened->url = (dlock_url){.text = "", .scheme = "sqlite", .path = opened->file};
     opened->options.timeout_ms = timeout_ms;
-    const dlock_status status =
-        dlock_sqlite_storage.open(opened->session, &opened->url, &opened->options, error);
+    const dlock_status status = dlock_sqlite_storage.open(opened->session, &opened->url, &opened->options, error);
     if (status == DLOCK_OK)
         *ret = opened->session;
     else
