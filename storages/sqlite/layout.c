@@ -54,6 +54,7 @@ static int read_header(struct sqlite_session *session, enum header *ret)
     sqlite3_file *file = NULL;
     sqlite3_int64 size;
     unsigned char header[HEADER_SIZE] = {0};
+    struct stat status;
     sqlite3_file_control(session->db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
     int code = file->pMethods->xFileSize(file, &size);
     if (code == SQLITE_OK && size >= HEADER_SIZE)
@@ -62,7 +63,8 @@ static int read_header(struct sqlite_session *session, enum header *ret)
         return code;
 
     const uint32_t version = number_at(header + 60);
-    if (size == 0)
+    /* To SQLite a file of one byte is empty. */
+    if (size == 0 && stat(session->path, &status) == 0 && status.st_size == 0)
         *ret = HEADER_EMPTY;
     else if (size < HEADER_SIZE || memcmp(header, "SQLite format 3", 16) != 0)
         *ret = HEADER_NO_DATABASE;

@@ -304,11 +304,11 @@ static dlock_status verify_not_moved(struct sqlite_session *session, dlock_error
         return DLOCK_OK;
     int moved = 0;
     sqlite3_file_control(session->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+    if (moved)
+        return dlock_error_set(error, DLOCK_UNAVAILABLE, "%s: the file was moved or deleted while it was open",
+                               session->path);
     session->verified_at = now;
-    if (!moved)
-        return DLOCK_OK;
-    return dlock_error_set(error, DLOCK_UNAVAILABLE, "%s: the file was moved or deleted while it was open",
-                           session->path);
+    return DLOCK_OK;
 }
 
 static void roll_back(struct sqlite_session *session)
