@@ -17,7 +17,8 @@ struct child {
     bool wants_terminal; /* to be given to the command's group when dlock's own group has it */
     bool has_terminal;   /* it was given */
     pid_t guardian;      /* kills the group when dlock is no more; 0 = none */
-    int leash;           /* held open by dlock alone: its end is what the guardian waits for */
+    char *guardian_stack;
+    int leash; /* held open by dlock alone: its end is what the guardian waits for */
 };
 
 /* Starts `arguments` with `environment`. Returns 0, or errno of what failed. Call it from the main thread only: the
