@@ -691,6 +691,26 @@ static void marks_that_are_deleted_end_the_watching_session(void **state)
     close_session(watcher);
 }
 
+/* Else it would wait for releases of a file that nobody uses any more. */
+static void a_watching_session_notices_that_its_file_is_gone(void **state)
+{
+    (void)state;
+    void *watcher = open_session();
+    unsigned hints = 0;
+    dlock_error error;
+    assert_int_equal(storage.watch(watcher, "key", NULL), DLOCK_OK);
+    struct pollfd polled = {.fd = storage.watch_fd(watcher), .events = POLLIN};
+    assert_int_equal(chmod(path, 0640), 0);
+    assert_int_equal(poll(&polled, 1, 30000), 1);
+    assert_int_equal(storage.watch_read(watcher, count_hint, &hints, &error), DLOCK_OK);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(poll(&polled, 1, 30000), 1);
+    assert_int_equal(storage.watch_read(watcher, count_hint, &hints, &error), DLOCK_UNAVAILABLE);
+    assert_non_null(strstr(error.message, "moved or deleted"));
+    assert_int_equal(hints, 0);
+    close_session(watcher);
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 3) {
@@ -720,6 +740,7 @@ int main(int argc, char **argv)
         folder_test(nothing_is_made_where_nobody_waits),
         folder_test(a_killed_waiter_harms_nobody),
         folder_test(marks_that_are_deleted_end_the_watching_session),
+        folder_test(a_watching_session_notices_that_its_file_is_gone),
     };
     return cmocka_run_group_tests_name("sqlite work", tests, NULL, NULL);
 }
