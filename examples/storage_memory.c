@@ -4,7 +4,6 @@
  * apart, not processes, so its use is to be read, and to test programs without a file. docs/storages.md explains it. */
 #include <dlock_storage.h>
 
-#include <assert.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,10 +75,10 @@ static void count_ttl_anew(struct record *record, uint32_t ttl_ms, int64_t now)
     record->expires_at = now + (int64_t)ttl_ms * 1000;
 }
 
-static dlock_status acquire(struct record **link, dlock_request *request, int64_t now)
+static dlock_status acquire(struct record **link, bool mine, dlock_request *request, int64_t now)
 {
     struct record *record = *link;
-    if (record && strcmp(record->info.owner, request->owner) != 0) {
+    if (record && !mine) {
         request->info = info_of(record, now);
         return DLOCK_BUSY;
     }
@@ -105,8 +104,7 @@ static dlock_status carry_out(dlock_request *request, int64_t now)
     const bool mine = record && request->owner && strcmp(record->info.owner, request->owner) == 0;
     switch (request->operation) {
     case DLOCK_ACQUIRE:
-        assert(request->owner);
-        return acquire(link, request, now);
+        return acquire(link, mine, request, now);
     case DLOCK_EXTEND:
         if (!mine)
             return DLOCK_LOST;

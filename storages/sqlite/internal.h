@@ -52,6 +52,9 @@ int session_get(struct sqlite_session *session, enum statement which, sqlite3_st
 /* Runs a statement whose parameters are bound, to its end. Returns SQLITE_OK or another code. */
 int session_finish(sqlite3_stmt *statement);
 
+/* UNAVAILABLE if the file no longer has its name. */
+dlock_status session_verify_file(struct sqlite_session *session, dlock_error *error);
+
 /* Sleeps a little before try number `tries` + 2; false if the call's time is over. */
 bool session_pause(struct sqlite_session *session, unsigned tries);
 

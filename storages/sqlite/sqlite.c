@@ -295,20 +295,24 @@ static int carry_out(struct sqlite_session *session, dlock_request *request, int
     return code;
 }
 
-/* Two files, the one that this session has open and another that now has its name, would be two holders. Whoever held
- * a key when the file was moved has lost it in any case, so what counts is that sessions soon notice. */
-static dlock_status verify_not_moved(struct sqlite_session *session, dlock_error *error)
+dlock_status session_verify_file(struct sqlite_session *session, dlock_error *error)
 {
-    const int64_t now = dlock_clock_us();
-    if (now - session->verified_at < VERIFY_EVERY_US)
-        return DLOCK_OK;
     int moved = 0;
     sqlite3_file_control(session->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
     if (moved)
         return dlock_error_set(error, DLOCK_UNAVAILABLE, "%s: the file was moved or deleted while it was open",
                                session->path);
-    session->verified_at = now;
+    session->verified_at = dlock_clock_us();
     return DLOCK_OK;
+}
+
+/* Two files, the one that this session has open and another that now has its name, would be two holders. Whoever held
+ * a key when the file was moved has lost it in any case, so what counts is that sessions soon notice. */
+static dlock_status verify_now_and_then(struct sqlite_session *session, dlock_error *error)
+{
+    if (dlock_clock_us() - session->verified_at < VERIFY_EVERY_US)
+        return DLOCK_OK;
+    return session_verify_file(session, error);
 }
 
 static void roll_back(struct sqlite_session *session)
@@ -322,7 +326,7 @@ static dlock_status begin(struct sqlite_session *session, bool writes, dlock_err
     const int code = run(session, writes ? STATEMENT_BEGIN_WRITE : STATEMENT_BEGIN_READ);
     if (code != SQLITE_OK)
         return failure_set(session, code, error);
-    const dlock_status status = verify_not_moved(session, error);
+    const dlock_status status = verify_now_and_then(session, error);
     if (status != DLOCK_OK)
         roll_back(session);
     return status;
@@ -402,7 +406,7 @@ static dlock_status list(void *memory, const char *prefix,
 {
     struct sqlite_session *session = memory;
     session_set_deadline(session);
-    dlock_status status = verify_not_moved(session, error);
+    dlock_status status = verify_now_and_then(session, error);
     if (status != DLOCK_OK)
         return status;
     sqlite3_stmt *statement;
@@ -430,7 +434,7 @@ static dlock_status list(void *memory, const char *prefix,
 static dlock_status check(void *memory, void (*warn)(void *arg, const char *text), void *arg, dlock_error *error)
 {
     struct sqlite_session *session = memory;
-    const dlock_status status = verify_not_moved(session, error);
+    const dlock_status status = verify_now_and_then(session, error);
     if (status == DLOCK_OK)
         place_check(session->path, warn, arg);
     return status;

@@ -24,6 +24,7 @@ struct watched_key {
 
 struct watch {
     int descriptor;
+    int file; /* id of the file's own watch: what is watched beside a file that is moved away is never heard of */
     struct {
         int id; /* of inotify */
         struct watched_key *keys;
@@ -69,6 +70,8 @@ int watch_descriptor(void *memory)
         free(watch);
         return -1;
     }
+    watch->file = inotify_add_watch(watch->descriptor, sqlite3_db_filename(session->db, "main"),
+                                    IN_ATTRIB | IN_MOVE_SELF); /* deletion changes the count of its names */
     session->watch = watch;
     return watch->descriptor;
 }
@@ -155,18 +158,26 @@ void watch_no_more(void *memory, const char *key)
         inotify_rm_watch(watch->descriptor, watch->marks[mark].id);
 }
 
-/* Notes what an event tells. False if a mark is gone, so that nothing more would be heard of it. */
-static bool note_event(struct watch *watch, const struct inotify_event *event, bool *missed)
+/* What was read, besides hints. */
+struct news {
+    bool missed;       /* there was more than the kernel keeps */
+    bool gone;         /* a mark was deleted, so nothing more would be heard of it */
+    bool file_changed; /* its name or its rights */
+};
+
+static void note_event(struct watch *watch, const struct inotify_event *event, struct news *news)
 {
     if (event->mask & IN_Q_OVERFLOW)
-        *missed = true;
+        news->missed = true;
+    else if (event->wd == watch->file)
+        news->file_changed = true;
     for (size_t i = 0; i < WATCH_MARKS; i++)
         if (watch->marks[i].keys && watch->marks[i].id == event->wd) {
             if (event->mask & IN_IGNORED)
-                return false;
-            watch->marks[i].hinted = true;
+                news->gone = true;
+            else
+                watch->marks[i].hinted = true;
         }
-    return true;
 }
 
 static void give_hints(struct watch *watch, void (*hint)(void *arg, const char *key), void *arg)
@@ -182,23 +193,23 @@ static void give_hints(struct watch *watch, void (*hint)(void *arg, const char *
 
 dlock_status watch_read_hints(void *memory, void (*hint)(void *arg, const char *key), void *arg, dlock_error *error)
 {
-    const struct sqlite_session *session = memory;
+    struct sqlite_session *session = memory;
     struct watch *watch = session->watch;
     _Alignas(struct inotify_event) char events[4096];
-    bool missed = false, complete = true;
+    struct news news = {0};
     ssize_t size;
     while ((size = read(watch->descriptor, events, sizeof events)) > 0)
         for (ssize_t at = 0; at < size;) {
             const struct inotify_event *event = (const struct inotify_event *)(events + at);
-            complete = note_event(watch, event, &missed) && complete;
+            note_event(watch, event, &news);
             at += (ssize_t)sizeof *event + event->len;
         }
-    if (missed)
+    if (news.missed)
         hint(arg, NULL);
     give_hints(watch, hint, arg);
-    if (!complete)
+    if (news.gone)
         return dlock_error_set(error, DLOCK_UNAVAILABLE, "%s-wake: what was watched in it is gone", session->path);
-    return DLOCK_OK;
+    return news.file_changed ? session_verify_file(session, error) : DLOCK_OK;
 }
 
 void watch_close(struct sqlite_session *session)

@@ -163,13 +163,8 @@ pid_t start(void (*work)(void *arg), void *arg)
     _exit(0);
 }
 
-void die(const char *format, ...)
+void die_saying(const char *text)
 {
-    char text[2 * DLOCK_MESSAGE_SIZE];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
     if (!parent)
         fail_msg("%s", text);
     fprintf(stderr, "# %s\n", text);

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 #include <sqlite3.h>
@@ -43,7 +44,13 @@ int64_t run_sql(const char *sql);
 /* Runs `work` in a process of its own. It ends well if `work` returns; a child says `die` where a test would assert,
  * because cmocka's asserts would go on with the parent's tests. */
 pid_t start(void (*work)(void *arg), void *arg);
-void die(const char *format, ...) DLOCK_PRINTF(1, 2);
+#define die(...)                                                                                                       \
+    do {                                                                                                               \
+        char said[2 * DLOCK_MESSAGE_SIZE];                                                                             \
+        snprintf(said, sizeof said, __VA_ARGS__);                                                                      \
+        die_saying(said);                                                                                              \
+    } while (0)
+__attribute__((noreturn)) void die_saying(const char *text);
 void assert_ends_well(pid_t child);
 
 /* The content of a file, to be freed; NULL and 0 if it is not there. */

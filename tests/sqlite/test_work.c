@@ -5,7 +5,9 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +31,94 @@ static int64_t wall_clock_us(void)
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     return now.tv_sec * INT64_C(1000000) + now.tv_nsec / 1000;
+}
+
+/* ---- other programs -----------------------------------------------------------------------------------------------
+ */
+
+/* A process that is only forked shares what SQLite knows of this one's files. These are programs of their own: this one
+ * again, with what it is to do and the path as arguments. Its input ends when it may go on; it tells by a byte that it
+ * is ready. */
+
+struct program {
+    pid_t child;
+    int input, output;
+};
+
+static struct program start_program(const char *what)
+{
+    int input[2], output[2];
+    char byte;
+    assert_int_equal(pipe2(input, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(output, O_CLOEXEC), 0);
+    const pid_t child = fork();
+    if (child == 0) {
+        if (dup2(input[0], STDIN_FILENO) == STDIN_FILENO && dup2(output[1], STDOUT_FILENO) == STDOUT_FILENO)
+            execl("/proc/self/exe", "test_sqlite_work", what, path, (char *)NULL);
+        _exit(1);
+    }
+    assert_true(child > 0);
+    close(input[0]);
+    close(output[1]);
+    assert_int_equal(read(output[0], &byte, 1), 1);
+    return (struct program){child, input[1], output[0]};
+}
+
+static void say_ready_and_wait(void)
+{
+    char byte;
+    if (write(STDOUT_FILENO, "", 1) != 1 || read(STDIN_FILENO, &byte, 1) != 0)
+        _exit(1);
+}
+
+static void close_pipes(const struct program *program)
+{
+    close(program->input);
+    close(program->output);
+}
+
+static void end_program(const struct program *program)
+{
+    close_pipes(program);
+    assert_ends_well(program->child);
+}
+
+static void kill_program(const struct program *program)
+{
+    int status;
+    assert_int_equal(kill(program->child, SIGKILL), 0);
+    assert_int_equal(waitpid(program->child, &status, 0), program->child);
+    assert_true(WIFSIGNALED(status));
+    close_pipes(program);
+}
+
+static int be_program(const char *what)
+{
+    if (strcmp(what, "look") == 0) {
+        const int64_t locks = run_sql("SELECT count(*) FROM locks");
+        say_ready_and_wait();
+        return locks == 1 ? 0 : 1;
+    }
+    if (strcmp(what, "stop in a transaction") == 0) {
+        sqlite3 *db;
+        if (sqlite3_open(path, &db) != SQLITE_OK ||
+            sqlite3_exec(db, "BEGIN IMMEDIATE; DELETE FROM locks", NULL, NULL, NULL) != SQLITE_OK)
+            return 1;
+        say_ready_and_wait();
+        return 1;
+    }
+    if (strcmp(what, "hold") == 0) {
+        void *session = open_session();
+        acquire(session, "key", "owner", LONG_MS);
+        say_ready_and_wait();
+        const int64_t since = dlock_clock_us();
+        while (ask(session, DLOCK_EXTEND, "key", "owner", LONG_MS).status == DLOCK_OK)
+            if (patience_is_over(since))
+                return 1;
+        close_session(session);
+        return 0;
+    }
+    return 1;
 }
 
 /* ---- boots and files ----------------------------------------------------------------------------------------------
@@ -81,6 +171,26 @@ static void a_new_file_in_place_of_a_deleted_one_repeats_no_fence(void **state)
     session = open_session();
     assert_holder(session, "key", "");
     assert_true(acquire(session, "key", "other", LONG_MS) > before);
+    close_session(session);
+    assert_int_equal(run_sql("SELECT count(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'"), 0);
+}
+
+/* The old file's log and index stay in use by who has it open; the new one must not take them for its own. */
+static void a_new_file_has_nothing_of_the_old_ones_users(void **state)
+{
+    (void)state;
+    const struct program program = start_program("hold");
+    assert_int_equal(unlink(path), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        void *session = open_session();
+        assert_holder(session, "key", "");
+        acquire(session, "key", "other", LONG_MS);
+        assert_status(ask(session, DLOCK_RELEASE, "key", "other", 0), DLOCK_OK);
+        close_session(session);
+    }
+    end_program(&program); /* it has noticed */
+    void *session = open_session();
+    assert_holder(session, "key", "");
     close_session(session);
     assert_int_equal(run_sql("SELECT count(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'"), 0);
 }
@@ -194,6 +304,33 @@ static void a_lock_that_does_not_go_is_named_after_the_timeout(void **state)
     close_session(session);
 }
 
+static void *acquire_in_thread(void *arg)
+{
+    void *session = open_session();
+    *(dlock_request *)arg = ask(session, DLOCK_ACQUIRE, "key", "other", LONG_MS);
+    close_session(session);
+    return NULL;
+}
+
+/* A request that had to wait for the file is decided by the time at which its turn came. */
+static void what_expires_while_a_request_waits_is_free(void **state)
+{
+    (void)state;
+    void *session = open_session();
+    acquire(session, "key", "owner", 300);
+    const int64_t since = dlock_clock_us();
+    sqlite3 *db = begin_elsewhere();
+    dlock_request request;
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, acquire_in_thread, &request), 0);
+    while (dlock_clock_us() - since < 310000)
+        assert_false(patience_is_over(since));
+    sqlite3_close(db);
+    pthread_join(thread, NULL);
+    assert_status(request, DLOCK_OK);
+    close_session(session);
+}
+
 static void busy_lost_and_inspect_write_nothing(void **state)
 {
     (void)state;
@@ -226,13 +363,6 @@ static void busy_lost_and_inspect_write_nothing(void **state)
 
 /* Closing what SQLite knows nothing of would drop its locks on the file, and the next to close would take the log away.
  */
-static void look_in_and_close(void *arg)
-{
-    (void)arg;
-    if (run_sql("SELECT count(*) FROM locks") != 1)
-        die("not one lock");
-}
-
 static void a_session_that_closes_leaves_others_their_log(void **state)
 {
     (void)state;
@@ -242,7 +372,8 @@ static void a_session_that_closes_leaves_others_their_log(void **state)
     acquire(session, "key", "owner", LONG_MS);
     close_session(open_session());
     assert_refused("/nowhere/locks.db", DLOCK_REFUSED, "does not exist");
-    assert_ends_well(start(look_in_and_close, NULL));
+    const struct program program = start_program("look");
+    end_program(&program);
     assert_int_equal(access(log, F_OK), 0);
     void *other = open_session();
     assert_status(ask(session, DLOCK_RELEASE, "key", "owner", 0), DLOCK_OK);
@@ -378,33 +509,16 @@ static void a_killed_process_leaves_a_whole_file(void **state)
     assert_whole();
 }
 
-static void stop_in_a_transaction(void *arg)
-{
-    const int *tell = arg;
-    sqlite3 *db = begin_elsewhere();
-    sqlite3_exec(db, "DELETE FROM locks", NULL, NULL, NULL);
-    if (write(*tell, "", 1) != 1)
-        die("write");
-    for (;;)
-        pause();
-}
-
 static void a_transaction_of_a_killed_process_never_was(void **state)
 {
     (void)state;
-    int tell[2];
-    char byte;
     void *session = open_session();
     acquire(session, "key", "owner", LONG_MS);
-    assert_int_equal(pipe(tell), 0);
-    const pid_t child = start(stop_in_a_transaction, &tell[1]);
-    assert_int_equal(read(tell[0], &byte, 1), 1);
-    kill_and_wait(child);
+    const struct program program = start_program("stop in a transaction");
+    kill_program(&program);
     assert_status(ask(session, DLOCK_ACQUIRE, "key", "other", LONG_MS), DLOCK_BUSY);
     assert_status(ask(session, DLOCK_RELEASE, "key", "owner", 0), DLOCK_OK);
     close_session(session);
-    close(tell[0]);
-    close(tell[1]);
     assert_whole();
 }
 
@@ -577,18 +691,44 @@ static void marks_that_are_deleted_end_the_watching_session(void **state)
     close_session(watcher);
 }
 
-int main(void)
+/* Else it would wait for releases of a file that nobody uses any more. */
+static void a_watching_session_notices_that_its_file_is_gone(void **state)
 {
+    (void)state;
+    void *watcher = open_session();
+    unsigned hints = 0;
+    dlock_error error;
+    assert_int_equal(storage.watch(watcher, "key", NULL), DLOCK_OK);
+    struct pollfd polled = {.fd = storage.watch_fd(watcher), .events = POLLIN};
+    assert_int_equal(chmod(path, 0640), 0);
+    assert_int_equal(poll(&polled, 1, 30000), 1);
+    assert_int_equal(storage.watch_read(watcher, count_hint, &hints, &error), DLOCK_OK);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(poll(&polled, 1, 30000), 1);
+    assert_int_equal(storage.watch_read(watcher, count_hint, &hints, &error), DLOCK_UNAVAILABLE);
+    assert_non_null(strstr(error.message, "moved or deleted"));
+    assert_int_equal(hints, 0);
+    close_session(watcher);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 3) {
+        snprintf(path, sizeof path, "%s", argv[2]);
+        return be_program(argv[1]);
+    }
     const struct CMUnitTest tests[] = {
         folder_test(a_reboot_ends_all_leases_and_fences_go_on),
         folder_test(a_reboot_with_a_wrong_clock_does_not_set_fences_back),
         folder_test(a_new_file_in_place_of_a_deleted_one_repeats_no_fence),
+        folder_test(a_new_file_has_nothing_of_the_old_ones_users),
         folder_test(a_moved_file_is_noticed),
         folder_test(a_deleted_file_is_noticed),
         folder_test(an_empty_file_is_made_ours),
         folder_test(a_file_without_its_log_gets_it_back),
         folder_test(a_link_leads_to_the_same_locks),
         folder_test(a_lock_that_does_not_go_is_named_after_the_timeout),
+        folder_test(what_expires_while_a_request_waits_is_free),
         folder_test(busy_lost_and_inspect_write_nothing),
         folder_test(a_session_that_closes_leaves_others_their_log),
         folder_test(a_crowd_makes_the_file_and_keeps_itself_apart),
@@ -600,6 +740,7 @@ int main(void)
         folder_test(nothing_is_made_where_nobody_waits),
         folder_test(a_killed_waiter_harms_nobody),
         folder_test(marks_that_are_deleted_end_the_watching_session),
+        folder_test(a_watching_session_notices_that_its_file_is_gone),
     };
     return cmocka_run_group_tests_name("sqlite work", tests, NULL, NULL);
 }
