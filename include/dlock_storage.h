@@ -71,6 +71,8 @@ typedef struct dlock_request {
 typedef struct dlock_storage_options {
     uint32_t timeout_ms; /* within which open and execute return */
     void *arg;           /* of dlock_factory_new; NULL for a storage that was found by its URL */
+    const char *folder;  /* that the program was in when it opened the factory: relative paths mean it, wherever the
+                            program is when a session is opened. NULL = it could not be told */
 } dlock_storage_options;
 
 /* ---- the storage ------------------------------------------------------------------------------------------------ */

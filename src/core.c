@@ -55,6 +55,7 @@ static void free_memory(struct dlock_factory *core)
 {
     url_free(core->url);
     free(core->where);
+    free(core->folder);
     free(core);
 }
 

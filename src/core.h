@@ -18,6 +18,7 @@ struct dlock_factory {
     struct session_source source;
     dlock_url *url; /* NULL over a storage of the caller's own */
     char *where;    /* the URL for messages */
+    char *folder;   /* the working directory when it was opened; NULL = not known */
     char machine[DLOCK_MACHINE_MAX + 1];
     struct machine_plan defaults;
     pid_t pid;      /* of the process that made it */

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define TIMEOUT_PARAMETER "timeout_ms"
 
@@ -32,7 +33,9 @@ static dlock_status make(const struct session_source *source, dlock_url *url, ch
     if (!core)
         return dlock_error_set(error, DLOCK_NOMEM, "out of memory");
     core->source = *source;
+    core->folder = getcwd(NULL, 0);
     core->source.options.timeout_ms = options->timeout_ms;
+    core->source.options.folder = core->folder;
     core->url = url;
     core->where = where;
     if (options->machine)

@@ -70,9 +70,9 @@ dlock_status layout_open(struct sqlite_session *session, dlock_error *error);
 
 /* ---- place.c */
 
-/* Where the file is: the absolute form of the URL's path, or the default place, whose folders are made. *ret is freed
- * by free(). */
-dlock_status place_find(const dlock_url *url, char **ret, dlock_error *error);
+/* Where the file is: the URL's path, if relative in `folder`, or the default place, whose folders are made. *ret is
+ * freed by free(). */
+dlock_status place_find(const dlock_url *url, const char *folder, char **ret, dlock_error *error);
 
 /* Is the folder of `path` there, and on a file system of this machine? */
 dlock_status place_verify(const char *path, dlock_error *error);

@@ -251,18 +251,15 @@ static dlock_status find_default(char **ret, dlock_error *error)
     return status;
 }
 
-static dlock_status find_relative(const char *path, char **ret, dlock_error *error)
+static dlock_status find_relative(const char *folder, const char *path, char **ret, dlock_error *error)
 {
-    char *here = getcwd(NULL, 0);
-    if (!here)
-        return dlock_error_set(error, errno == ENOMEM ? DLOCK_NOMEM : DLOCK_REFUSED,
-                               "%s: the folder that this is relative to cannot be told: %s", path, strerror(errno));
-    const int length = asprintf(ret, "%s/%s", strcmp(here, "/") == 0 ? "" : here, path);
-    free(here);
+    if (!folder)
+        return dlock_error_set(error, DLOCK_REFUSED, "%s: the folder that this is relative to cannot be told", path);
+    const int length = asprintf(ret, "%s/%s", strcmp(folder, "/") == 0 ? "" : folder, path);
     return length < 0 ? dlock_error_set(error, DLOCK_NOMEM, "out of memory") : DLOCK_OK;
 }
 
-dlock_status place_find(const dlock_url *url, char **ret, dlock_error *error)
+dlock_status place_find(const dlock_url *url, const char *folder, char **ret, dlock_error *error)
 {
     if (url->host_count > 0 || url->user || url->password)
         return dlock_error_set(error, DLOCK_INVALID,
@@ -271,7 +268,7 @@ dlock_status place_find(const dlock_url *url, char **ret, dlock_error *error)
     if (!url->path || !*url->path)
         return find_default(ret, error);
     if (url->path[0] != '/')
-        return find_relative(url->path, ret, error);
+        return find_relative(folder, url->path, ret, error);
     *ret = strdup(url->path);
     return *ret ? DLOCK_OK : dlock_error_set(error, DLOCK_NOMEM, "out of memory");
 }

@@ -75,7 +75,7 @@ static dlock_status open_session(void *memory, const dlock_url *url, const dlock
     session->options = options;
     session->chance = (uint32_t)dlock_clock_us() ^ (uint32_t)(uintptr_t)session;
     session_set_deadline(session);
-    dlock_status status = place_find(url, &session->path, error);
+    dlock_status status = place_find(url, options->folder, &session->path, error);
     if (status == DLOCK_OK)
         status = place_verify(session->path, error);
     if (status == DLOCK_OK)

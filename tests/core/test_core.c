@@ -949,6 +949,23 @@ static void test_urls_and_factory_options(void **state)
     store_deinit(&store);
 }
 
+static void test_a_relative_path_is_of_the_folder_of_the_opening(void **state)
+{
+    struct world *w = *state;
+    char *before = getcwd(NULL, 0);
+    assert_non_null(before);
+    assert_int_equal(chdir(w->store.folder), 0);
+    dlock_factory *factory;
+    assert_int_equal(dlock_factory_open("sqlite:locks.db", NULL, &factory, NULL), DLOCK_OK);
+    assert_int_equal(chdir(before), 0); /* as a daemon does; the file is opened after it */
+    free(before);
+    dlock *lock = make(factory, "job");
+    acquire(lock, OPTIONS(0));
+    assert_false(is_free(w->other, "job"));
+    dlock_free(lock);
+    dlock_factory_close(factory);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -993,6 +1010,7 @@ int main(void)
         CASE(test_a_child_may_only_free),
         CASE(test_null_is_harmless),
         CASE(test_urls_and_factory_options),
+        CASE(test_a_relative_path_is_of_the_folder_of_the_opening),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

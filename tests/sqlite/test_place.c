@@ -91,7 +91,7 @@ static void assert_default_place(const char *wanted)
     const dlock_url url = {.text = "sqlite:", .scheme = "sqlite"};
     char *found = NULL;
     dlock_error error;
-    if (place_find(&url, &found, &error) != DLOCK_OK)
+    if (place_find(&url, NULL, &found, &error) != DLOCK_OK)
         die("%s", error.message);
     if (strcmp(found, wanted) != 0)
         die("%s instead of %s", found, wanted);
@@ -119,7 +119,7 @@ static void find_default_places(void *arg)
     const dlock_url url = {.text = "sqlite:", .scheme = "sqlite"};
     char *found = NULL;
     dlock_error error;
-    if (place_find(&url, &found, &error) != DLOCK_REFUSED || !strstr(error.message, "HOME is not set"))
+    if (place_find(&url, NULL, &found, &error) != DLOCK_REFUSED || !strstr(error.message, "HOME is not set"))
         die("without HOME: %s", error.message);
 }
 
@@ -130,21 +130,22 @@ static void the_default_place_is_of_the_user(void **state)
     assert_ends_well(start(find_default_places, NULL));
 }
 
-static void a_relative_path_is_of_the_working_folder(void **state)
+static void a_relative_path_is_of_the_folder_that_the_program_was_in(void **state)
 {
     (void)state;
-    char *before = getcwd(NULL, 0);
-    assert_non_null(before);
-    assert_int_equal(chdir(folder), 0);
-    void *session = NULL;
-    assert_int_equal(try_open("locks.db", 5000, &session, NULL), DLOCK_OK);
-    assert_int_equal(chdir(before), 0);
-    free(before);
-    acquire(session, "key", "owner", LONG_MS);
-    close_session(session);
-    session = open_session();
-    assert_status(ask(session, DLOCK_RELEASE, "key", "owner", 0), DLOCK_OK);
-    close_session(session);
+    const dlock_url url = {.text = "sqlite:a/b.db", .scheme = "sqlite", .path = "a/b.db"};
+    char *found = NULL;
+    dlock_error error;
+    assert_int_equal(place_find(&url, "/srv", &found, &error), DLOCK_OK);
+    assert_string_equal(found, "/srv/a/b.db");
+    free(found);
+    assert_int_equal(place_find(&url, "/", &found, &error), DLOCK_OK);
+    assert_string_equal(found, "/a/b.db");
+    free(found);
+    found = NULL;
+    assert_int_equal(place_find(&url, NULL, &found, &error), DLOCK_REFUSED);
+    assert_non_null(strstr(error.message, "a/b.db: the folder"));
+    assert_null(found);
 }
 
 static void names_that_mean_something_to_sqlite_are_files(void **state)
@@ -166,7 +167,7 @@ static void a_host_is_invalid(void **state)
     const dlock_url url = {.text = "", .scheme = "sqlite", .path = "/x.db", .hosts = &host, .host_count = 1};
     char *found = NULL;
     dlock_error error;
-    assert_int_equal(place_find(&url, &found, &error), DLOCK_INVALID);
+    assert_int_equal(place_find(&url, NULL, &found, &error), DLOCK_INVALID);
     assert_non_null(strstr(error.message, "no host"));
     assert_null(found);
 }
@@ -554,7 +555,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         folder_test(the_file_is_made_for_its_user_alone),
         folder_test(the_default_place_is_of_the_user),
-        folder_test(a_relative_path_is_of_the_working_folder),
+        folder_test(a_relative_path_is_of_the_folder_that_the_program_was_in),
         folder_test(names_that_mean_something_to_sqlite_are_files),
         cmocka_unit_test(a_host_is_invalid),
         folder_test(a_missing_folder_is_not_made),
