@@ -211,8 +211,9 @@ def case_max_hold():
     with World() as w:
         done = w.expect(124, 'run', '--max-hold', '50ms', 'k', '--', 'sleep', '1000')
         check('--max-hold' in done.err, done)
-        script = 'trap "exit 0" TERM; while :; do sleep 0.01; done'
-        w.expect(124, 'run', '--max-hold', '50ms', 'k', '--', 'sh', '-c', script)
+        script = 'trap "echo TERM > got; exit 0" TERM; while :; do sleep 0.01; done'
+        w.expect(124, 'run', '--max-hold', '300ms', '--kill-after', '1h', 'k', '--', 'sh', '-c', script)
+        check(w.has('got'), 'no TERM came')
         w.expect(3, 'run', '--max-hold', '1h', 'k', '--', 'sh', '-c', 'exit 3')
         check(not w.held(), 'the lock is still held')
 
