@@ -64,6 +64,14 @@ def case_closed_standard_streams():
         equal(w.expect(0, 'list').out.count('\n'), 1, 'lines of the list: the store is whole')
 
 
+def case_nothing_of_dlock_takes_the_place_of_a_closed_stream():
+    with World() as w:
+        process = w.shell_start('exec dlock run k -- sh -c "echo \\$\\$ > running; exec sleep 1000" <&- >&- 2>&-')
+        w.number('running')
+        equal([os.readlink('/proc/%d/fd/%d' % (process.pid, number)) for number in range(3)], ['/dev/null'] * 3,
+              'descriptors 0 to 2 of dlock')
+
+
 def case_process_groups():
     with World() as w:
         process, pid = w.hold()
