@@ -64,6 +64,14 @@ def case_closed_standard_streams():
         equal(w.expect(0, 'list').out.count('\n'), 1, 'lines of the list: the store is whole')
 
 
+def case_nothing_of_dlock_takes_the_place_of_a_closed_stream():
+    with World() as w:
+        process = w.shell_start('exec dlock run k -- sh -c "echo \\$\\$ > running; exec sleep 1000" <&- >&- 2>&-')
+        w.number('running')
+        equal([os.readlink('/proc/%d/fd/%d' % (process.pid, number)) for number in range(3)], ['/dev/null'] * 3,
+              'descriptors 0 to 2 of dlock')
+
+
 def case_process_groups():
     with World() as w:
         process, pid = w.hold()
@@ -211,8 +219,9 @@ def case_max_hold():
     with World() as w:
         done = w.expect(124, 'run', '--max-hold', '50ms', 'k', '--', 'sleep', '1000')
         check('--max-hold' in done.err, done)
-        script = 'trap "exit 0" TERM; while :; do sleep 0.01; done'
-        w.expect(124, 'run', '--max-hold', '50ms', 'k', '--', 'sh', '-c', script)
+        script = 'trap "echo TERM > got; exit 0" TERM; while :; do sleep 0.01; done'
+        w.expect(124, 'run', '--max-hold', '300ms', '--kill-after', '1h', 'k', '--', 'sh', '-c', script)
+        check(w.has('got'), 'no TERM came')
         w.expect(3, 'run', '--max-hold', '1h', 'k', '--', 'sh', '-c', 'exit 3')
         check(not w.held(), 'the lock is still held')
 

@@ -15,7 +15,7 @@ def case_counter_of_many_processes():
         script = 'i=0; while [ $i -lt %d ]; do dlock run k -- "$COUNTER" number || exit; i=$((i + 1)); done' % TURNS
         workers = [w.shell_start(script) for _ in range(PROCESSES)]
         for worker in workers:
-            done = w.end(worker)
+            done = w.end(worker, patience=600)
             equal(done.code, 0, 'exit status of a worker\n%r\n' % done)
         equal(int(w.content('number')), PROCESSES * TURNS, 'the number')
 

@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'
 from tap import Folder, Skip, check, equal, main, needs, read, write  # pylint: disable=unused-import
 
 DLOCK = os.environ['DLOCK']
-PATIENCE = 60  # seconds until a condition that does not come is a failure; never how long something may take
+PATIENCE = 30  # seconds until a condition that does not come is a failure; never how long something may take
 
 
 def until(condition, what):
@@ -116,8 +116,8 @@ class World:
         self.started.append(process)
         return process
 
-    def end(self, process):
-        out, err = process.communicate(timeout=PATIENCE)
+    def end(self, process, patience=PATIENCE):
+        out, err = process.communicate(timeout=patience)
         return Done(process.returncode, out, err)
 
     def dlock(self, *arguments, **options):
