@@ -18,12 +18,19 @@
 
 #define GUARDIAN_STACK 65536
 
+/* A sanitizer of threads cannot follow two processes that share their memory: there, the guardian has a copy. */
+#ifdef __SANITIZE_THREAD__
+#define GUARDIAN_MEMORY 0
+#else
+#define GUARDIAN_MEMORY CLONE_VM
+#endif
+
 /* ---- guardian ----------------------------------------------------------------------------------------------- */
 
 /* Reads the number of the group, and when nothing more can come, kills it: dlock, which alone holds the other end for
  * longer than the start of the command, is no more. It shares dlock's memory, since a copy of it would cost a short
  * command more than the lock does; so it keeps to bare system calls, which touch nothing there. */
-__attribute__((no_sanitize("thread"))) static int guard(void *arg)
+static int guard(void *arg)
 {
     const long leash = (long)(intptr_t)arg;
     pid_t group = 0, more;
@@ -55,7 +62,7 @@ static void start_guardian(struct child *child)
     }
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, &before); /* nothing but KILL is to reach it */
-    const pid_t pid = clone(guard, stack + GUARDIAN_STACK, CLONE_VM | SIGCHLD, (void *)(intptr_t)ends[0]);
+    const pid_t pid = clone(guard, stack + GUARDIAN_STACK, GUARDIAN_MEMORY | SIGCHLD, (void *)(intptr_t)ends[0]);
     sigprocmask(SIG_SETMASK, &before, NULL);
     close(ends[0]);
     if (pid > 0) {

@@ -332,6 +332,29 @@ static void test_grant_that_comes_too_late_is_released(void **state)
     dlock_free(lock);
 }
 
+static void *acquire_in_thread(void *lock)
+{
+    return (void *)(intptr_t)dlock_acquire(lock, NULL, NULL);
+}
+
+static void test_validity_counts_from_before_the_sending(void **state)
+{
+    struct world *w = *state;
+    dlock *lock = make(w->factory, "job");
+    faults_set_bool(&w->faults, &w->faults.hang_reply[DLOCK_ACQUIRE], true);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, acquire_in_thread, lock), 0);
+    wait_for(faults_get(&w->faults, &w->faults.hanging) == 1);
+    const int64_t later = dlock_clock_us() + 50000;
+    wait_for(dlock_clock_us() > later);
+    faults_set_bool(&w->faults, &w->faults.hang_reply[DLOCK_ACQUIRE], false);
+    void *status;
+    pthread_join(thread, &status);
+    assert_int_equal((intptr_t)status, DLOCK_OK);
+    assert_in_range(dlock_remaining_ms(lock), 1, 10000 - 102 - 50);
+    dlock_free(lock);
+}
+
 /* ---- renewal and loss ---- */
 
 static void test_renewal_keeps_the_lock_beyond_its_ttl(void **state)
@@ -428,6 +451,34 @@ static void test_release_during_a_renewal_leaves_nothing(void **state)
     assert_true(dlock_is_held(lock));
     assert_int_equal(dlock_release(lock, NULL), DLOCK_OK);
     assert_true(is_free(w->other, "job"));
+    assert_true(no_event(w->factory));
+    dlock_free(lock);
+}
+
+static void test_renewal_goes_on_while_an_acquire_hangs(void **state)
+{
+    struct world *w = *state;
+    dlock *lock = make(w->factory, "job"), *other = make(w->factory, "other");
+    acquire(lock, OPTIONS(.ttl_ms = 3000, .renew = true));
+    faults_set_bool(&w->faults, &w->faults.hang[DLOCK_ACQUIRE], true);
+    assert_int_equal(dlock_acquire_start(other, NULL, NULL, NULL), DLOCK_OK);
+    wait_for(faults_get(&w->faults, &w->faults.hanging) == 1);
+    wait_for(faults_get(&w->faults, &w->faults.seen[DLOCK_EXTEND]) >= 1);
+    assert_int_equal(faults_get(&w->faults, &w->faults.hanging), 1);
+    faults_set_bool(&w->faults, &w->faults.hang[DLOCK_ACQUIRE], false);
+    dlock_free(lock);
+    dlock_free(other);
+}
+
+static void test_loss_is_not_told_after_the_release(void **state)
+{
+    struct world *w = *state;
+    dlock *lock = make(w->factory, "job");
+    assert_int_equal(dlock_acquire_start(lock, &OPTIONS(.ttl_ms = 500), NULL, NULL), DLOCK_OK);
+    assert_int_equal(next_event(w->factory).type, DLOCK_EVENT_ACQUIRED);
+    struct pollfd fd = {.fd = dlock_factory_fd(w->factory), .events = POLLIN};
+    assert_int_equal(poll(&fd, 1, 30000), 1); /* LOST is there, and nobody takes it */
+    assert_int_equal(dlock_release(lock, NULL), DLOCK_LOST);
     assert_true(no_event(w->factory));
     dlock_free(lock);
 }
@@ -984,11 +1035,14 @@ int main(void)
         CASE(test_nothing_sent_leaves_nothing_to_release),
         CASE(test_release_without_answer_is_repeated),
         CASE(test_grant_that_comes_too_late_is_released),
+        CASE(test_validity_counts_from_before_the_sending),
         CASE(test_renewal_keeps_the_lock_beyond_its_ttl),
         CASE(test_broken_lock_is_reported_lost_once),
         CASE(test_hanging_storage_ends_in_lost_before_validity_does),
         CASE(test_unreachable_storage_ends_in_lost_and_short_failures_do_not),
         CASE(test_release_during_a_renewal_leaves_nothing),
+        CASE(test_renewal_goes_on_while_an_acquire_hangs),
+        CASE(test_loss_is_not_told_after_the_release),
         CASE(test_free_during_a_renewal),
         CASE(test_extend_waits_for_the_renewal_that_is_out),
         CASE(test_extend),

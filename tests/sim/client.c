@@ -405,6 +405,7 @@ static void extend_answered(struct lock *lock, const struct item *item)
 {
     const bool was_held = lock->machine.state == MACHINE_HELD;
     const enum machine_todo todo = answer(lock, item);
+    judge_extended(lock, item->status);
     if (todo == TODO_LOST)
         lose(lock);
     finish(lock, was_held && todo != TODO_LOST ? item->status : DLOCK_LOST);
@@ -462,7 +463,9 @@ static void renewal_answered(struct job *job, const struct item *item)
     lock->renewal_posted = false;
     if (!renewal_wanted(lock))
         return;
-    if (answer(lock, item) == TODO_LOST) {
+    const enum machine_todo todo = answer(lock, item);
+    judge_extended(lock, item->status);
+    if (todo == TODO_LOST) {
         lose(lock);
         return;
     }

@@ -45,6 +45,7 @@ struct call {
 /* What the judge remembers of a lock. */
 struct memory {
     uint32_t attempts;   /* sent by this acquire */
+    uint64_t owner;      /* of the last of them */
     int64_t answered_at; /* the last answer to this acquire, by the client's clock */
     int64_t valid_until; /* before this step */
     int64_t first_since; /* the lock is the first in its line; -1 = it is not */

@@ -145,21 +145,29 @@ void judge_spent(struct world *world, uint64_t owner)
     world->judge.spent[owner] = true;
 }
 
-/* An acquire bounded by retries makes no attempt too many, and pauses before each but the first. */
+/* An acquire makes no attempt too many or too late, pauses as planned, and changes its owner only after a release. */
 static void check_attempt(struct lock *lock)
 {
     struct memory *memory = &lock->memory;
     const struct machine_plan *plan = &lock->machine.plan;
-    memory->attempts++;
-    if (plan->wait_ms)
+    const bool first = memory->attempts++ == 0;
+    const uint64_t owner = memory->owner;
+    memory->owner = lock->owner;
+    if (!first && owner != lock->owner && !lock->client->world->judge.spent[owner])
+        fail(lock, "asks anew, though the owner it had may still get the key");
+    const int64_t now = client_clock(lock->client), paused = now - memory->answered_at;
+    const bool punctual = !lock->call.asynchronous && memory->pauses == lock->client->pauses;
+    if (plan->wait_ms) {
+        if (punctual && lock->machine.deadline != LEASE_NEVER && now > lock->machine.deadline + 1 * MS)
+            fail(lock, "asks after its deadline");
         return;
-    const int64_t interval = plan->interval_ms * MS, paused = client_clock(lock->client) - memory->answered_at;
+    }
+    const int64_t interval = plan->interval_ms * MS;
     if (memory->attempts > plan->retries)
         fail(lock, "makes more attempts than it was given");
-    if (memory->attempts > 1 && paused < interval)
+    if (!first && paused < interval)
         fail(lock, "did not pause between two attempts");
-    if (memory->attempts > 1 && paused > interval + 1 * MS && !lock->call.asynchronous &&
-        memory->pauses == lock->client->pauses)
+    if (!first && paused > interval + 1 * MS && punctual)
         fail(lock, "paused too long between two attempts");
 }
 
@@ -196,6 +204,8 @@ void judge_granted(struct lock *lock)
     world->counts.holds++;
     if (!believes(lock))
         fail(lock, "was granted when its validity was over");
+    if (lock->machine.cancelled)
+        fail(lock, "was cancelled, and holds");
     if (place->line && place->line->first != place && lock->machine.sent_at < lock->machine.deadline)
         fail(lock, "was granted before those who stand before it in line");
     for (size_t i = 0; i < judge->granted_count; i++)
@@ -248,6 +258,12 @@ void judge_given_up(struct lock *lock)
 
 /* ---- how a hold ends ------------------------------------------------------------------------------------------------
  */
+
+void judge_extended(struct lock *lock, dlock_status answer)
+{
+    if (answer == DLOCK_LOST && lock->machine.state == MACHINE_HELD)
+        fail(lock, "goes on though the storage says that it does not hold");
+}
 
 void judge_lost(struct lock *lock)
 {

@@ -26,6 +26,7 @@ void judge_answered(struct lock *lock);
 void judge_granted(struct lock *lock);
 void judge_failed(struct lock *lock);
 void judge_given_up(struct lock *lock);
+void judge_extended(struct lock *lock, dlock_status answer);
 void judge_lost(struct lock *lock);
 void judge_done(struct world *world);
 void judge_rest(struct world *world);

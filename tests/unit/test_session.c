@@ -60,7 +60,8 @@ static int set_up(void **state)
 static bool send_two(struct session *session, dlock_request requests[2])
 {
     for (size_t i = 0; i < 2; i++)
-        requests[i] = (dlock_request){.status = DLOCK_OK, .not_done = true, .info = {.fence = 7}, .message = "old"};
+        requests[i] = (dlock_request){
+            .status = DLOCK_OK, .not_done = storage.open == DLOCK_OK, .info = {.fence = 7}, .message = "old"};
     return session_execute(session, (dlock_request *const[]){&requests[0], &requests[1]}, 2);
 }
 
