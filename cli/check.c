@@ -66,7 +66,7 @@ static void print_round_trips(struct check *c)
         json_integer(&c->json, "max", us[ROUND_TRIPS - 1]);
         json_object_end(&c->json);
     } else {
-        printf("%-12s min %.2f ms, median %.2f ms, max %.2f ms of %d\n", "round trip", (double)us[0] / 1000,
+        printf("%-12s min %.3f ms, median %.3f ms, max %.3f ms of %d\n", "round trip", (double)us[0] / 1000,
                (double)*median / 1000, (double)us[ROUND_TRIPS - 1] / 1000, ROUND_TRIPS);
     }
 }
@@ -170,7 +170,7 @@ static bool run_step(struct check *c, size_t i, dlock_error *error)
         json_integer(&c->json, "us", us);
         json_object_end(&c->json);
     } else {
-        printf("%-12s %-18s %s, %.2f ms\n", i == 0 ? "lock" : "", steps[i].name, ok ? "ok" : "FAILED",
+        printf("%-12s %-18s %s, %.3f ms\n", i == 0 ? "lock" : "", steps[i].name, ok ? "ok" : "FAILED",
                (double)us / 1000);
     }
     return ok;

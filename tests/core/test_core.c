@@ -811,6 +811,27 @@ static void test_requests_that_meet_travel_as_one_batch(void **state)
     assert_int_equal(w->faults.batch_max, N - 1);
 }
 
+static void test_callers_share_four_connections_and_no_more(void **state)
+{
+    enum { N = 7 };
+    struct world *w = *state;
+    dlock_factory *factory;
+    w->faults.storage.max_sessions = 100;
+    assert_int_equal(dlock_factory_new(&w->faults.storage, &w->faults, NULL, &factory, NULL), DLOCK_OK);
+    faults_set_bool(&w->faults, &w->faults.hang[DLOCK_INSPECT], true);
+    pthread_t threads[N];
+    for (int i = 0; i < N; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, inspect_in_thread, factory), 0);
+        wait_for(i < 4 ? faults_get(&w->faults, &w->faults.hanging) == i + 1 : queued(factory) == i - 3);
+    }
+    assert_int_equal(faults_get(&w->faults, &w->faults.hanging), 4);
+    faults_set_bool(&w->faults, &w->faults.hang[DLOCK_INSPECT], false);
+    for (int i = 0; i < N; i++)
+        pthread_join(threads[i], NULL);
+    assert_in_range(w->faults.batches, 5, N); /* who comes free first carries what waits then */
+    dlock_factory_close(factory);
+}
+
 static void test_no_connection_free_is_unavailable(void **state)
 {
     struct world *w = *state;
@@ -857,8 +878,11 @@ static void test_threads_exclude_each_other(void **state)
 {
     enum { N = 8, ROUNDS = 25 };
     struct world *w = *state;
+    w->faults.storage.max_sessions = 4; /* one of several: the exchange is not what excludes */
+    dlock_factory *factory;
+    assert_int_equal(dlock_factory_new(&w->faults.storage, &w->faults, NULL, &factory, NULL), DLOCK_OK);
     int counter = 0;
-    struct hammer hammer = {.factory = w->factory, .counter = &counter, .rounds = ROUNDS};
+    struct hammer hammer = {.factory = factory, .counter = &counter, .rounds = ROUNDS};
     pthread_t threads[N];
     for (int i = 0; i < N; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, count_up, &hammer), 0);
@@ -866,6 +890,7 @@ static void test_threads_exclude_each_other(void **state)
         pthread_join(threads[i], NULL);
     assert_int_equal(counter, N * ROUNDS);
     assert_true(is_free(w->other, "counter"));
+    dlock_factory_close(factory);
 }
 
 /* ---- factory ---- */
@@ -1056,6 +1081,7 @@ int main(void)
         CASE(test_unavailable_while_waiting_is_retried),
         CASE(test_cancel_from_another_thread),
         CASE(test_requests_that_meet_travel_as_one_batch),
+        CASE(test_callers_share_four_connections_and_no_more),
         CASE(test_no_connection_free_is_unavailable),
         CASE(test_threads_exclude_each_other),
         CASE(test_close_releases_what_is_held),
