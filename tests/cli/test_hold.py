@@ -2,7 +2,7 @@
 import json
 import re
 
-from world import World, alive, cases, check, equal, main, members, until
+from world import World, cases, check, equal, main
 
 
 def case_acquired_lock_is_for_eval():

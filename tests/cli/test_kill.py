@@ -100,16 +100,7 @@ def case_kill_at_random_moments():
             if w.has(name):
                 group = w.number(name)
                 until(lambda: not members(group), 'the end of the group, turn %d' % turn)  # pylint: disable=cell-var-from-loop
-        leftover = [pid for pid in map(int, filter(str.isdigit, os.listdir('/proc'))) if in_folder(pid, w.path)]
-        until(lambda: not any(map(alive, leftover)), 'the end of every process of this test')
-
-
-def in_folder(pid, path):
-    """Does this process work in the folder of the test? Everything that the commands start does."""
-    try:
-        return os.readlink('/proc/%d/cwd' % pid) == path
-    except OSError:
-        return False
+        until(lambda: not any(map(alive, w.here())), 'the end of every process of this test')
 
 
 def case_kill_of_waiters_and_holders_at_random_moments():

@@ -9,7 +9,7 @@ import select
 import signal
 import time
 
-from world import DLOCK, PATIENCE, World, alive, cases, check, equal, main, members, needs, until
+from world import DLOCK, PATIENCE, World, alive, cases, check, equal, main, members, needs, state, until
 
 MARK = 'READY>'
 
@@ -79,6 +79,20 @@ class Shell(Terminal):
         self.expect(re.escape(text[-20:]) + r'\r\n')
         return self.rest()
 
+    def stop(self):
+        """^Z. A process that has not come to stop yet would still read what is typed next."""
+        group = os.tcgetpgrp(self.fd)
+        self.type('\x1a')
+        self.expect('Stopped')
+        until(lambda: all(state(pid) == 'T' for pid in members(group)), 'all of the job is stopped')
+        self.rest()
+
+    def bring_back(self):
+        """fg; bash names the job before it gives it the terminal, and only then may keys be pressed."""
+        self.type('fg\n')
+        self.expect(r'fg\r\n.*dlock run[^\n]*\n')
+        until(lambda: os.tcgetpgrp(self.fd) != self.pid, 'the job is in the foreground')
+
     def rest(self):
         """What comes until the next prompt."""
         return self.expect('(?s)^(.*?)' + MARK).group(1).replace('\r', '')
@@ -134,13 +148,10 @@ def case_stop_and_continue():
         shell.type('one\n')
         shell.expect(r'one\r\none\r\n')
         for turn in range(3):
-            shell.type('\x1a')
-            shell.expect('Stopped')
-            shell.rest()
+            shell.stop()
             check('Stopped' in shell.line('jobs'), 'the job is not stopped')
             check(w.held(), 'the lock was released')
-            shell.type('fg\n')
-            shell.expect(r'fg\r\n.*dlock run[^\n]*\n')
+            shell.bring_back()
             shell.type('again %d\n' % turn)
             shell.expect(r'again %d\r\nagain %d\r\n' % (turn, turn))
         shell.type('\x04')
@@ -153,9 +164,7 @@ def case_stop_and_continue_in_the_background():
         os.mkfifo(w.file('go'))
         shell.type("dlock run -t 1h k -- sh -c 'echo begun; read word < go; echo done > end'\n")
         shell.expect(r'\r\nbegun\r\n')
-        shell.type('\x1a')
-        shell.expect('Stopped')
-        shell.rest()
+        shell.stop()
         shell.line('bg')
         shell.line('echo word > go')
         equal(w.content('end'), 'done', 'what the command wrote')
@@ -163,11 +172,10 @@ def case_stop_and_continue_in_the_background():
 
 def case_stopped_for_longer_than_the_ttl_by_the_keyboard():
     with World() as w, Shell(w) as shell:
-        shell.type("dlock run -t 300ms k -- sh -c 'echo begun; sleep 1000; echo went on'\n")
+        os.mkfifo(w.file('never'))
+        shell.type("dlock run -t 300ms k -- sh -c 'echo begun; read word < never; echo went on'\n")
         shell.expect(r'\r\nbegun\r\n')
-        shell.type('\x1a')
-        shell.expect('Stopped')
-        shell.rest()
+        shell.stop()
         w.expect(0, 'run', 'k', '--', 'true')
         shell.type('fg\n')
         shell.expect('lost the lock')
@@ -179,8 +187,7 @@ def case_background_job_that_reads_the_terminal_stops():
     with World() as w, Shell(w) as shell:
         shell.line('dlock run -t 1h k -- cat &')
         until(lambda: 'Stopped' in shell.line('jobs'), 'the job is stopped')
-        shell.type('fg\n')
-        shell.expect(r'fg\r\n.*dlock run[^\n]*\n')
+        shell.bring_back()
         shell.type('hello\n')
         shell.expect(r'hello\r\nhello\r\n')
         shell.type('\x04')
@@ -207,11 +214,8 @@ def case_interrupt_and_stop_in_a_pipeline():
     with World() as w, Shell(w) as shell:
         shell.type("dlock run -t 1h k -- sh -c 'echo begun; exec sleep 1000' | cat\n")
         shell.expect(r'\r\nbegun\r\n')
-        shell.type('\x1a')
-        shell.expect('Stopped')
-        shell.rest()
-        shell.type('fg\n')
-        shell.expect(r'fg\r\n.*dlock run[^\n]*\n')
+        shell.stop()
+        shell.bring_back()
         shell.type('\x03')
         shell.rest()
         until(lambda: not w.held(), 'the end of the lock')
@@ -223,11 +227,8 @@ def case_foreground_mode():
         shell.expect(r'-- cat\r\n')
         shell.type('one\n')
         shell.expect(r'one\r\none\r\n')
-        shell.type('\x1a')
-        shell.expect('Stopped')
-        shell.rest()
-        shell.type('fg\n')
-        shell.expect(r'fg\r\n.*dlock run[^\n]*\n')
+        shell.stop()
+        shell.bring_back()
         shell.type('two\n')
         shell.expect(r'two\r\ntwo\r\n')
         shell.type('\x03')
@@ -240,11 +241,8 @@ def case_stop_while_waiting():
         holder, _ = w.hold()
         shell.type('dlock run k -- echo mine\n')
         shell.expect(r"dlock: waiting for 'k', held by \S+ \(pid %d\) for \S+; it ends in \S+ at most" % holder.pid)
-        shell.type('\x1a')
-        shell.expect('Stopped')
-        shell.rest()
-        shell.type('fg\n')
-        shell.expect(r'fg\r\n.*dlock run[^\n]*\n')
+        shell.stop()
+        shell.bring_back()
         holder.terminate()
         shell.expect(r'mine\r\n')
         shell.rest()

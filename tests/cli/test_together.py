@@ -3,7 +3,7 @@ import os
 import shutil
 import subprocess
 
-from world import DLOCK, Skip, World, cases, check, equal, main, read, until, write
+from world import DLOCK, Skip, World, cases, check, equal, main, write
 
 COUNTER = os.environ['COUNTER']
 PROCESSES, TURNS = 8, int(os.environ.get('TURNS', '200'))

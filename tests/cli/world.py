@@ -80,12 +80,23 @@ class World:
             if process.poll() is None:
                 process.kill()
                 process.wait()
-        for pid in self.others:
+        for pid in self.others + self.here():
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
         self.folder.__exit__(*problem)
+
+    def here(self):
+        """The processes that work in the folder, as all do that the commands of a case start."""
+        found = []
+        for name in os.listdir('/proc'):
+            try:
+                if name.isdigit() and os.readlink('/proc/%s/cwd' % name) == self.path:
+                    found.append(int(name))
+            except OSError:
+                pass
+        return found
 
     def file(self, name):
         return os.path.join(self.path, name)
