@@ -82,32 +82,35 @@ static dlock_status start(struct call call, const struct machine_plan *plan, dlo
     return status;
 }
 
-dlock_status dlock_acquire(dlock *lock, const dlock_acquire_options *options, dlock_error *error)
+/* Takes the mutex and makes the plan of an acquire. */
+static dlock_status enter_acquire(dlock *lock, const dlock_acquire_options *options, struct machine_plan *ret,
+                                  dlock_error *error)
 {
     dlock_status status = enter(lock, false, error);
     if (status != DLOCK_OK)
         return status;
-    struct machine_plan plan;
-    status = options_plan(options, &lock->factory->defaults, &plan, error);
-    if (status != DLOCK_OK) {
+    status = options_plan(options, &lock->factory->defaults, ret, error);
+    if (status != DLOCK_OK)
         core_unlock(lock->factory);
+    return status;
+}
+
+dlock_status dlock_acquire(dlock *lock, const dlock_acquire_options *options, dlock_error *error)
+{
+    struct machine_plan plan;
+    const dlock_status status = enter_acquire(lock, options, &plan, error);
+    if (status != DLOCK_OK)
         return status;
-    }
     struct call call = {.lock = lock, .kind = DLOCK_ACQUIRE};
     return run(&call, &plan, error);
 }
 
 dlock_status dlock_acquire_start(dlock *lock, const dlock_acquire_options *options, void *tag, dlock_error *error)
 {
-    dlock_status status = enter(lock, false, error);
+    struct machine_plan plan;
+    const dlock_status status = enter_acquire(lock, options, &plan, error);
     if (status != DLOCK_OK)
         return status;
-    struct machine_plan plan;
-    status = options_plan(options, &lock->factory->defaults, &plan, error);
-    if (status != DLOCK_OK) {
-        core_unlock(lock->factory);
-        return status;
-    }
     plan.alarm = true;
     return start((struct call){.lock = lock, .kind = DLOCK_ACQUIRE, .tag = tag}, &plan, error);
 }

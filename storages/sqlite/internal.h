@@ -1,7 +1,8 @@
 /* internal.h - what the files of the embedded storage share: the session and a few verbs.
  *
- * sqlite.c carries out requests, layout.c opens and creates the file, place.c knows folders and file systems, watch.c
- * wakes waiters of other processes, failure.c says what went wrong. docs/storages.md describes the format. */
+ * sqlite.c carries out requests, session.c is what they all stand on, layout.c opens and creates the file, place.c
+ * knows folders and file systems, watch.c wakes waiters of other processes, failure.c says what went wrong.
+ * docs/storages.md describes the format. */
 #ifndef DLOCK_STORAGES_SQLITE_INTERNAL_H
 #define DLOCK_STORAGES_SQLITE_INTERNAL_H
 
@@ -41,7 +42,7 @@ struct sqlite_session {
     struct watch *watch;                       /* NULL = watches nothing */
 };
 
-/* ---- sqlite.c */
+/* ---- session.c */
 
 /* A call begins, and has the operation timeout. */
 void session_set_deadline(struct sqlite_session *session);
