@@ -187,7 +187,8 @@ DLOCK_API void dlock_cancel(dlock *lock);
 DLOCK_API dlock_status dlock_adopt(dlock *lock, const char *owner, dlock_error *error);
 
 /* Forgets the hold without releasing it: renewal ends, the key stays taken until its ttl is over or somebody adopts
- * the owner. Errors: INVALID (not held). */
+ * the owner. A renewal that is on its way may still arrive, and count the old ttl from then: let it be answered before
+ * somebody else extends for longer. Errors: INVALID (not held). */
 DLOCK_API dlock_status dlock_detach(dlock *lock, dlock_error *error);
 
 DLOCK_API const char *dlock_key(const dlock *lock);      /* lives as long as the lock */

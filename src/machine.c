@@ -72,6 +72,8 @@ static bool count_validity(struct machine *m, uint32_t ttl_ms, int64_t now)
     m->valid_until = valid_until;
     m->lost_at = lost_at;
     m->renew_at = lease_renew_at(m->sent_at, counted_ms);
+    if (m->renew_at >= lost_at) /* the margin leaves little of a short ttl */
+        m->renew_at = m->sent_at + (lost_at - m->sent_at) / 2;
     set_wake_while_held(m);
     return true;
 }

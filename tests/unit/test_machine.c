@@ -520,6 +520,19 @@ static void cancel_while_a_grant_is_given_back(void **state)
 
 /* ---- renewal -------------------------------------------------------------------------------------------------- */
 
+static void renewal_comes_before_the_loss_also_with_a_short_ttl_and_a_long_margin(void **state)
+{
+    (void)state;
+    for (uint32_t ttl_ms = DLOCK_TTL_MIN_MS; ttl_ms < 100; ttl_ms++) {
+        const struct machine_plan plan = {
+            .ttl_ms = ttl_ms, .retries = 1, .interval_ms = 1, .margin_ms = ttl_ms / 2, .renew = true};
+        struct machine m = held(&plan);
+        assert_true(m.wake_at > T0);
+        assert_true(m.wake_at < m.lost_at);
+        assert_int_equal(machine_wake(&m, m.wake_at), TODO_EXTEND);
+    }
+}
+
 static void renewal_is_due_at_a_third_and_counts_validity_anew(void **state)
 {
     (void)state;
@@ -934,6 +947,7 @@ int main(void)
         cmocka_unit_test(cancel_while_asking_waits_for_the_answer),
         cmocka_unit_test(a_cancelled_acquire_gives_a_grant_back),
         cmocka_unit_test(cancel_while_a_grant_is_given_back),
+        cmocka_unit_test(renewal_comes_before_the_loss_also_with_a_short_ttl_and_a_long_margin),
         cmocka_unit_test(renewal_is_due_at_a_third_and_counts_validity_anew),
         cmocka_unit_test(there_is_never_a_second_extend_out),
         cmocka_unit_test(a_failed_renewal_is_tried_again_until_the_margin),
