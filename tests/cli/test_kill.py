@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 
-from world import World, alive, cases, check, equal, main, members, until
+from world import World, alive, cases, check, children, equal, main, members, until
 
 # A command that is hard to get rid of: its leader and its child ignore what can be ignored.
 STUBBORN = 'trap "" TERM HUP INT; sleep 1000 <&- >&- 2>&- & echo $! > inner; echo $$ > running; wait; sleep 1000'
@@ -45,9 +45,7 @@ def case_killed_dlock_in_the_foreground_mode_takes_the_command_along():
 def case_killed_guardian_harms_nothing():
     with World() as w:
         process, pid = w.hold()
-        guardian = until(lambda: [int(name) for name in subprocess.run(
-            ['ps', '-o', 'pid=', '--ppid', str(process.pid)], stdout=subprocess.PIPE, universal_newlines=True,
-            check=False).stdout.split() if int(name) != pid], 'a guardian')
+        guardian = until(lambda: [child for child in children(process.pid) if child != pid], 'a guardian')
         for other in guardian:
             os.kill(other, signal.SIGKILL)
         until(lambda: not any(map(alive, guardian)), 'the end of the guardian')

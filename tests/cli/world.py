@@ -13,6 +13,11 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'
 from tap import Folder, Skip, check, equal, main, needs, read, write  # pylint: disable=unused-import
 
 DLOCK = os.environ['DLOCK']
+# Whoever started the tests may ignore some signals, as nohup does; what the tests start is to begin like from a shell.
+for each in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+    if signal.getsignal(each) is signal.SIG_IGN:
+        signal.signal(each, signal.SIG_DFL)
+
 PATIENCE = 30  # seconds until a condition that does not come is a failure; never how long something may take
 
 
@@ -50,6 +55,19 @@ def members(group):
                 continue
             if int(fields[2]) == group and fields[0] not in 'ZX':
                 found.append(int(name))
+    return found
+
+
+def children(parent):
+    """The processes whose parent is this one."""
+    found = []
+    for name in os.listdir('/proc'):
+        if name.isdigit():
+            try:
+                if int(read('/proc/%s/stat' % name).rpartition(')')[2].split()[1]) == parent:
+                    found.append(int(name))
+            except (FileNotFoundError, ProcessLookupError):
+                continue
     return found
 
 
