@@ -741,6 +741,37 @@ static void test_waiter_goes_on_when_the_ttl_of_a_dead_holder_ends(void **state)
     dlock_free(holder);
 }
 
+static bool line_is_watched(dlock_factory *factory, const char *key)
+{
+    core_lock(factory);
+    const struct place *first = line_first(&factory->lines, key);
+    const bool watched = first && first->line->watched;
+    core_unlock(factory);
+    return watched;
+}
+
+static void test_waiter_polls_while_nothing_can_be_watched(void **state)
+{
+    struct world *w = *state;
+    int next_place = 0;
+    dlock *holder = make(w->other, "job");
+    struct waiter waiter = {.lock = make(w->factory, "job"), .next_place = &next_place};
+    acquire(holder, OPTIONS(.ttl_ms = 60000));
+    faults_set_bool(&w->faults, &w->faults.hang[DLOCK_ACQUIRE], true);
+    assert_int_equal(pthread_create(&waiter.thread, NULL, wait_in_line, &waiter), 0);
+    wait_for(faults_get(&w->faults, &w->faults.hanging) == 1);
+    faults_set(&w->faults, &w->faults.fail_open, 1000000); /* the caller's session is open, the watcher's is not */
+    faults_set_bool(&w->faults, &w->faults.hang[DLOCK_ACQUIRE], false);
+    wait_for(faults_get(&w->faults, &w->faults.seen[DLOCK_ACQUIRE]) >= 3);
+    assert_false(line_is_watched(w->factory, "job"));
+
+    faults_set(&w->faults, &w->faults.fail_open, 0);
+    wait_for(line_is_watched(w->factory, "job")); /* it is tried again */
+    assert_int_equal(dlock_release(holder, NULL), DLOCK_OK);
+    pthread_join(waiter.thread, NULL);
+    dlock_free(holder);
+}
+
 static void test_unavailable_while_waiting_is_retried(void **state)
 {
     struct world *w = *state;
@@ -1078,6 +1109,7 @@ int main(void)
         CASE(test_free_during_asynchronous_calls),
         CASE(test_waiters_of_one_process_are_served_in_order),
         CASE(test_waiter_goes_on_when_the_ttl_of_a_dead_holder_ends),
+        CASE(test_waiter_polls_while_nothing_can_be_watched),
         CASE(test_unavailable_while_waiting_is_retried),
         CASE(test_cancel_from_another_thread),
         CASE(test_requests_that_meet_travel_as_one_batch),
