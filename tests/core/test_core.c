@@ -804,6 +804,27 @@ static void test_cancel_from_another_thread(void **state)
     dlock_free(holder);
 }
 
+static void test_next_in_line_asks_when_the_first_gives_up(void **state)
+{
+    struct world *w = *state;
+    int next_place = 0;
+    dlock *holder = make(w->other, "job"), *first = make(w->factory, "job");
+    struct waiter second = {.lock = make(w->factory, "job"), .next_place = &next_place};
+    acquire(holder, OPTIONS(.ttl_ms = 1500));
+    assert_int_equal(dlock_detach(holder, NULL), DLOCK_OK); /* no release will wake anybody */
+    assert_int_equal(
+        dlock_acquire_start(first, &OPTIONS(.wait_ms = DLOCK_WAIT_FOREVER, .interval_ms = 60000), NULL, NULL),
+        DLOCK_OK);
+    assert_int_equal(pthread_create(&second.thread, NULL, wait_in_line, &second), 0);
+    wait_for(waiting_for(w->factory, "job") == 2);
+    dlock_cancel(first);
+    assert_int_equal(next_event(w->factory).error.status, DLOCK_CANCELLED);
+    wait_for(__atomic_load_n(&next_place, __ATOMIC_SEQ_CST) == 1); /* it knows when the ttl ends */
+    pthread_join(second.thread, NULL);
+    dlock_free(first);
+    dlock_free(holder);
+}
+
 /* ---- the exchange ---- */
 
 static void *inspect_in_thread(void *factory)
@@ -1112,6 +1133,7 @@ int main(void)
         CASE(test_waiter_polls_while_nothing_can_be_watched),
         CASE(test_unavailable_while_waiting_is_retried),
         CASE(test_cancel_from_another_thread),
+        CASE(test_next_in_line_asks_when_the_first_gives_up),
         CASE(test_requests_that_meet_travel_as_one_batch),
         CASE(test_callers_share_four_connections_and_no_more),
         CASE(test_no_connection_free_is_unavailable),
