@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 
-from world import DLOCK, World, alive, cases, check, equal, main, members, read, until
+from world import DLOCK, World, alive, cases, check, children, equal, main, members, read, until
 
 PASSED_ON = ('INT', 'TERM', 'HUP', 'QUIT', 'USR1', 'USR2')
 
@@ -141,10 +141,12 @@ def case_background_process_neither_keeps_the_lock_nor_is_ended():
 
 def case_nothing_of_dlock_is_left():
     with World() as w:
-        process = w.start('run', 'k', '--', 'sh', '-c', 'ps -o pid= --ppid $PPID', start_new_session=True)
-        children = [int(pid) for pid in w.end(process).out.split()]
-        check(len(children) >= 1, children)
-        until(lambda: not any(map(alive, children)), 'the end of every child of dlock')
+        process, pid = w.hold()
+        started = children(process.pid)
+        check(pid in started and len(started) == 2, 'the command and its guardian: %s' % started)
+        process.terminate()
+        w.end(process)
+        until(lambda: not any(map(alive, started)), 'the end of every child of dlock')
 
 
 def case_lock_is_renewed():
