@@ -256,7 +256,7 @@ static void take_lost_event(struct event *event, dlock_event *ret)
 static void lose(struct dlock *lock)
 {
     const struct machine_plan *plan = &lock->machine.plan;
-    if (plan->renew || plan->alarm)
+    if ((plan->renew || plan->alarm) && !lock->doomed)
         events_push(&lock->factory->events, &lock->lost);
     set_timer(lock);
     if (lock->call && lock->call->deferred)

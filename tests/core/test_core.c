@@ -674,6 +674,23 @@ static void test_free_during_asynchronous_calls(void **state)
     assert_true(no_event(w->factory));
 }
 
+static void test_a_freed_lock_reports_no_loss(void **state)
+{
+    struct world *w = *state;
+    dlock *lock = make(w->factory, "job");
+    assert_int_equal(dlock_acquire_start(lock, NULL, NULL, NULL), DLOCK_OK);
+    assert_int_equal(next_event(w->factory).type, DLOCK_EVENT_ACQUIRED);
+    faults_set_bool(&w->faults, &w->faults.hang[DLOCK_EXTEND], true);
+    assert_int_equal(dlock_extend_start(lock, 0, NULL, NULL), DLOCK_OK);
+    wait_for(faults_get(&w->faults, &w->faults.hanging) == 1);
+    assert_int_equal(dlock_break(w->other, "job", NULL, NULL), DLOCK_OK);
+    dlock_free(lock);
+    faults_set_bool(&w->faults, &w->faults.hang[DLOCK_EXTEND], false);
+    bool gone = false;
+    wait_for((core_lock(w->factory), gone = w->factory->locks == NULL, core_unlock(w->factory), gone));
+    assert_true(no_event(w->factory));
+}
+
 /* ---- waiting ---- */
 
 struct waiter {
@@ -1128,6 +1145,7 @@ int main(void)
         CASE(test_asynchronous_failures),
         CASE(test_asynchronous_lock_that_is_not_renewed_reports_its_end),
         CASE(test_free_during_asynchronous_calls),
+        CASE(test_a_freed_lock_reports_no_loss),
         CASE(test_waiters_of_one_process_are_served_in_order),
         CASE(test_waiter_goes_on_when_the_ttl_of_a_dead_holder_ends),
         CASE(test_waiter_polls_while_nothing_can_be_watched),
