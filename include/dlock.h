@@ -48,7 +48,7 @@ extern "C" {
     X(INVALID, 5, "the call or one of its arguments is wrong")                                                         \
     X(UNSUPPORTED, 6, "this storage cannot do that")                                                                   \
     X(NOMEM, 7, "out of memory, threads or descriptors")                                                               \
-    X(CANCELLED, 8, "the acquire was cancelled")
+    X(CANCELLED, 8, "the call was cancelled")
 
 typedef enum dlock_status {
 #define DLOCK_STATUS_ENUM(name, number, text) DLOCK_##name = number,

@@ -152,11 +152,11 @@ dlock_status dlock_factory_new(const dlock_storage *storage, void *arg, const dl
     return status;
 }
 
-static void cancel_calls(dlock_factory *core)
+static void abort_calls(dlock_factory *core)
 {
     for (dlock *lock = core->locks, *next; lock; lock = next) {
         next = lock->behind;
-        lock_cancel(lock);
+        lock_abort(lock);
     }
 }
 
@@ -194,7 +194,7 @@ void dlock_factory_close(dlock_factory *core)
     }
     core_lock(core);
     core->closed = true;
-    cancel_calls(core);
+    abort_calls(core);
     core_unlock(core);
     core_stop(core);
     core_lock(core);

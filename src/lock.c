@@ -445,6 +445,14 @@ void lock_cancel(struct dlock *lock)
         carry_on(lock->call, machine_cancel(&lock->machine));
 }
 
+void lock_abort(struct dlock *lock)
+{
+    if (lock->call && lock->call->deferred)
+        finish(lock->call, DLOCK_CANCELLED);
+    else
+        lock_cancel(lock);
+}
+
 static void start_acquire(struct call *call, const struct machine_plan *plan)
 {
     struct dlock *lock = call->lock;

@@ -56,6 +56,9 @@ void lock_run(struct call *call);
 /* Ends the call of the lock, if it is an acquire, as soon as can be. */
 void lock_cancel(struct dlock *lock);
 
+/* The same, and of an extend that waits for its turn: the lock is freed, or the factory closed. */
+void lock_abort(struct dlock *lock);
+
 /* It is the first in its line, and the key may have become free. */
 void lock_hint(struct place *place);
 

@@ -208,7 +208,7 @@ static void abandon(dlock *lock)
     lock->doomed = true;
     lock_drop_events(lock);
     if (lock->call) {
-        lock_cancel(lock);
+        lock_abort(lock);
         return;
     }
     if (lock->machine.state == MACHINE_FREE || core->closed)

@@ -691,6 +691,47 @@ static void test_a_freed_lock_reports_no_loss(void **state)
     assert_true(no_event(w->factory));
 }
 
+/* An extend that waits for a renewal which hangs. */
+static dlock *with_a_waiting_extend(struct world *w)
+{
+    dlock *lock = make(w->factory, "job");
+    faults_set_bool(&w->faults, &w->faults.hang[DLOCK_EXTEND], true);
+    acquire(lock, OPTIONS(.ttl_ms = 6000, .renew = true));
+    wait_for(faults_get(&w->faults, &w->faults.hanging) == 1);
+    assert_int_equal(dlock_extend_start(lock, 0, NULL, NULL), DLOCK_OK);
+    return lock;
+}
+
+static void test_free_while_an_extend_waits_for_a_renewal(void **state)
+{
+    struct world *w = *state;
+    dlock_free(with_a_waiting_extend(w));
+    wait_for(is_free(w->other, "job")); /* while the renewal still hangs */
+    faults_set_bool(&w->faults, &w->faults.hang[DLOCK_EXTEND], false);
+    assert_true(no_event(w->factory));
+}
+
+static void *close_in_thread(void *factory)
+{
+    dlock_factory_close(factory);
+    return NULL;
+}
+
+static void test_close_while_an_extend_waits_for_a_renewal(void **state)
+{
+    struct world *w = *state;
+    dlock *lock = with_a_waiting_extend(w);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, close_in_thread, w->factory), 0);
+    bool closed = false;
+    wait_for((core_lock(w->factory), closed = w->factory->closed && !lock->call, core_unlock(w->factory), closed));
+    faults_set_bool(&w->faults, &w->faults.hang[DLOCK_EXTEND], false);
+    pthread_join(thread, NULL);
+    w->factory = NULL;
+    assert_true(is_free(w->other, "job"));
+    dlock_free(lock); /* and nothing leaks */
+}
+
 /* ---- waiting ---- */
 
 struct waiter {
@@ -1146,6 +1187,8 @@ int main(void)
         CASE(test_asynchronous_lock_that_is_not_renewed_reports_its_end),
         CASE(test_free_during_asynchronous_calls),
         CASE(test_a_freed_lock_reports_no_loss),
+        CASE(test_free_while_an_extend_waits_for_a_renewal),
+        CASE(test_close_while_an_extend_waits_for_a_renewal),
         CASE(test_waiters_of_one_process_are_served_in_order),
         CASE(test_waiter_goes_on_when_the_ttl_of_a_dead_holder_ends),
         CASE(test_waiter_polls_while_nothing_can_be_watched),
