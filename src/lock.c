@@ -81,6 +81,13 @@ static void explain(struct call *call, dlock_status status)
     }
 }
 
+/* Nobody needs an asynchronous call any more that has ended; the lock's user has a reference of its own. */
+static void forget_ended(struct call *call)
+{
+    call->lock->references--;
+    free(call);
+}
+
 static void take_call_event(struct event *event, dlock_event *ret)
 {
     static const dlock_event_type DONE[] = {[DLOCK_ACQUIRE] = DLOCK_EVENT_ACQUIRED,
@@ -91,8 +98,7 @@ static void take_call_event(struct event *event, dlock_event *ret)
                          .lock = call->lock,
                          .tag = call->tag,
                          .error = call->error};
-    call->lock->references--; /* its user has another one */
-    free(call);
+    forget_ended(call);
 }
 
 static void drop_events(struct dlock_factory *core, const struct dlock *lock)
@@ -105,8 +111,7 @@ static void drop_events(struct dlock_factory *core, const struct dlock *lock)
         if (lock && call->lock != lock)
             continue;
         events_drop(&core->events, event);
-        call->lock->references--; /* its user has another one */
-        free(call);
+        forget_ended(call);
     }
 }
 

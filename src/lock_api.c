@@ -47,15 +47,21 @@ static dlock_status enter(dlock *lock, bool held, dlock_error *error)
     return status;
 }
 
+/* Carries a call from its start to its end in this thread; the mutex is held. */
+static void carry_through(struct call *call, const struct machine_plan *plan)
+{
+    pthread_cond_init(&call->wake, NULL);
+    lock_start(call, plan);
+    lock_run(call);
+    pthread_cond_destroy(&call->wake);
+}
+
 /* Runs a blocking call; the mutex is held, and is given back. */
 static dlock_status run(struct call *call, const struct machine_plan *plan, dlock_error *error)
 {
     struct dlock_factory *core = call->lock->factory;
-    pthread_cond_init(&call->wake, NULL);
-    lock_start(call, plan);
-    lock_run(call);
+    carry_through(call, plan);
     core_unlock(core);
-    pthread_cond_destroy(&call->wake);
     if (error)
         *error = call->error;
     return call->error.status;
@@ -214,10 +220,7 @@ static void abandon(dlock *lock)
     if (lock->machine.state == MACHINE_FREE || core->closed)
         return;
     struct call call = {.lock = lock, .kind = DLOCK_RELEASE};
-    pthread_cond_init(&call.wake, NULL);
-    lock_start(&call, NULL);
-    lock_run(&call);
-    pthread_cond_destroy(&call.wake);
+    carry_through(&call, NULL);
 }
 
 void dlock_free(dlock *lock)
