@@ -114,9 +114,10 @@ typedef struct dlock_factory_options {
     }
 
 /* Opens a factory over the storage that `url` names: sqlite:/path/locks.db, ... A URL of NULL or "" is $DLOCK_STORE
- * or, if that is empty, `sqlite:`, the embedded storage in its default place. Nothing is connected yet: the first
- * request does that. `options` may be NULL. The caller closes *ret by dlock_factory_close.
- * Errors: INVALID (URL, option), UNSUPPORTED (no such storage), REFUSED (its module cannot be loaded), NOMEM. */
+ * or, if that is empty, `sqlite:`, the embedded storage in its default place. Several URLs with spaces between name one
+ * storage that is spread over several places, such as the nodes of a Redlock quorum. Nothing is connected yet: the
+ * first request does that. `options` may be NULL. The caller closes *ret by dlock_factory_close. Errors: INVALID (URL,
+ * option), UNSUPPORTED (no such storage), REFUSED (its module cannot be loaded), NOMEM. */
 DLOCK_API dlock_status dlock_factory_open(const char *url, const dlock_factory_options *options, dlock_factory **ret,
                                           dlock_error *error);
 

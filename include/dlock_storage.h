@@ -16,7 +16,8 @@ extern "C" {
 
 #define DLOCK_STORAGE_API 1u
 
-/* ---- URL: scheme:[//[user[:password]@]host[:port][,host[:port]...]][/path][?name=value&...] ------------------- */
+/* ---- URL: scheme:[//[user[:password]@]host[:port][,host[:port]...]][/path][?name=value&...] -------------------
+ * Several of them, with spaces between, name one storage that is spread over several places. */
 
 typedef struct dlock_url_host {
     const char *name; /* without the brackets of an IPv6 address; "" = not given */
@@ -35,6 +36,7 @@ typedef struct dlock_url {
     size_t host_count;
     const dlock_url_parameter *parameters;
     size_t parameter_count;
+    const struct dlock_url *next; /* of several URLs; only for a storage with DLOCK_STORAGE_SEVERAL_URLS */
 } dlock_url;
 
 /* The value of a parameter, or NULL. */
@@ -78,7 +80,8 @@ typedef struct dlock_storage_options {
 /* ---- the storage ------------------------------------------------------------------------------------------------ */
 
 enum {
-    DLOCK_STORAGE_FENCES = 1u << 0, /* gives fencing numbers */
+    DLOCK_STORAGE_FENCES = 1u << 0,       /* gives fencing numbers */
+    DLOCK_STORAGE_SEVERAL_URLS = 1u << 1, /* may be spread over several URLs: see dlock_url.next */
 };
 
 struct dlock_storage {
@@ -133,9 +136,9 @@ DLOCK_API int64_t dlock_clock_us(void);
 
 /* ---- loadable modules ------------------------------------------------------------------------------------------- */
 
-/* A module is a shared object `NAME.so` in the modules folder ($libdir/dlock, or $DLOCK_MODULE_PATH unless the program
- * is set-uid), where NAME is the URL's scheme or, for the storages of this project, what src/storages.c says. It
- * exports one symbol: */
+/* A module is a shared object `NAME.so` in the modules folder ($libdir/dlock, or the folders of $DLOCK_MODULE_PATH,
+ * with colons between, unless the program is set-uid), where NAME is the URL's scheme or, for the storages of this
+ * project, what src/storages.c says. It exports one symbol: */
 #define DLOCK_MODULE_SYMBOL "dlock_module"
 typedef const dlock_storage *dlock_module_function(void);
 

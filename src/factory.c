@@ -89,6 +89,18 @@ static dlock_status read_timeout(const dlock_url *url, dlock_factory_options *op
     return DLOCK_OK;
 }
 
+static dlock_status read_parameters(const dlock_storage *storage, const dlock_url *urls, dlock_factory_options *options,
+                                    dlock_error *error)
+{
+    dlock_status status = DLOCK_OK;
+    for (const dlock_url *url = urls; url && status == DLOCK_OK; url = url->next) {
+        status = check_parameters(storage, url, error);
+        if (status == DLOCK_OK)
+            status = read_timeout(url, options, error);
+    }
+    return status;
+}
+
 dlock_status dlock_factory_open(const char *url, const dlock_factory_options *options, dlock_factory **ret,
                                 dlock_error *error)
 {
@@ -107,13 +119,11 @@ dlock_status dlock_factory_open(const char *url, const dlock_factory_options *op
     if (status == DLOCK_OK)
         status = url_parse(url, &parsed, error);
     if (status == DLOCK_OK)
-        status = storages_find(parsed->scheme, &source.storage, error);
+        status = storages_find(parsed, &source.storage, error);
     if (status == DLOCK_OK)
         status = check_storage(source.storage, error);
     if (status == DLOCK_OK)
-        status = check_parameters(source.storage, parsed, error);
-    if (status == DLOCK_OK)
-        status = read_timeout(parsed, &complete, error);
+        status = read_parameters(source.storage, parsed, &complete, error);
     if (status == DLOCK_OK)
         status = options_complete_factory(&complete, error);
     if (status == DLOCK_OK && !(where = url_show(parsed)))

@@ -18,6 +18,15 @@ static const dlock_storage *const builtin[] = {
     &dlock_sqlite_storage,
 };
 
+/* Modules that serve more schemes than the one they are named after. */
+static const struct {
+    const char *scheme, *module;
+} served_by[] = {
+    {"mongodb+srv", "mongodb"},
+    {"postgres", "postgresql"},
+    {"redis+unix", "redis"},
+};
+
 /* Modules are kept: code of theirs may be running until the process ends. */
 struct module {
     struct module *next;
@@ -32,6 +41,14 @@ static bool serves(const dlock_storage *storage, const char *scheme)
         if (strcmp(*each, scheme) == 0)
             return true;
     return false;
+}
+
+static bool serves_all(const dlock_storage *storage, const dlock_url *urls)
+{
+    for (const dlock_url *url = urls; url; url = url->next)
+        if (!serves(storage, url->scheme))
+            return false;
+    return !urls->next || storage->capabilities & DLOCK_STORAGE_SEVERAL_URLS;
 }
 
 /* A scheme becomes part of a file name, so it is checked here whoever calls. */
@@ -89,6 +106,14 @@ end:
     return status;
 }
 
+static const char *module_name(const char *scheme)
+{
+    for (size_t i = 0; i < sizeof served_by / sizeof served_by[0]; i++)
+        if (strcmp(served_by[i].scheme, scheme) == 0)
+            return served_by[i].module;
+    return scheme;
+}
+
 static dlock_status find_module(const char *scheme, const dlock_storage **ret, dlock_error *error)
 {
     for (const struct module *module = modules; module; module = module->next)
@@ -97,24 +122,30 @@ static dlock_status find_module(const char *scheme, const dlock_storage **ret, d
             return DLOCK_OK;
         }
 
-    const char *folder = secure_getenv("DLOCK_MODULE_PATH");
-    if (!folder || !*folder)
-        folder = DLOCK_MODULES_DIR;
-    char *path;
-    if (asprintf(&path, "%s/%s.so", folder, scheme) < 0)
-        return dlock_error_set(error, DLOCK_NOMEM, "out of memory");
-    dlock_status status;
-    if (access(path, F_OK) != 0)
-        status = dlock_error_set(
-            error, DLOCK_UNSUPPORTED,
-            "no storage for URLs that start with %s: - it is not built in, and there is no module %s", scheme, path);
-    else
-        status = load(scheme, path, ret, error);
-    free(path);
-    return status;
+    const char *folders = secure_getenv("DLOCK_MODULE_PATH");
+    if (!folders || !*folders)
+        folders = DLOCK_MODULES_DIR;
+    for (const char *folder = folders;; folder++) {
+        const size_t length = strcspn(folder, ":");
+        char *path;
+        if (asprintf(&path, "%.*s/%s.so", (int)length, folder, module_name(scheme)) < 0)
+            return dlock_error_set(error, DLOCK_NOMEM, "out of memory");
+        const bool there = access(path, F_OK) == 0;
+        const dlock_status status = there ? load(scheme, path, ret, error) : DLOCK_UNSUPPORTED;
+        free(path);
+        if (there)
+            return status;
+        folder += length;
+        if (!*folder)
+            break;
+    }
+    return dlock_error_set(error, DLOCK_UNSUPPORTED,
+                           "no storage for URLs that start with %s: - it is not built in, and there is no module "
+                           "%s.so in %s",
+                           scheme, module_name(scheme), folders);
 }
 
-dlock_status storages_find(const char *scheme, const dlock_storage **ret, dlock_error *error)
+static dlock_status find_one(const char *scheme, const dlock_storage **ret, dlock_error *error)
 {
     if (!is_scheme(scheme))
         return dlock_error_set(error, DLOCK_INVALID,
@@ -128,4 +159,25 @@ dlock_status storages_find(const char *scheme, const dlock_storage **ret, dlock_
     const dlock_status status = find_module(scheme, ret, error);
     pthread_mutex_unlock(&modules_mutex);
     return status;
+}
+
+dlock_status storages_find(const dlock_url *urls, const dlock_storage **ret, dlock_error *error)
+{
+    const dlock_storage *storage = NULL;
+    const dlock_url *url = urls;
+    do {
+        const dlock_status status = find_one(url->scheme, &storage, error);
+        if (status != DLOCK_OK)
+            return status;
+        if (serves_all(storage, urls)) {
+            *ret = storage;
+            return DLOCK_OK;
+        }
+        url = url->next;
+    } while (url);
+    return dlock_error_set(error, DLOCK_INVALID,
+                           storage->capabilities & DLOCK_STORAGE_SEVERAL_URLS
+                               ? "several URLs make one storage if %s serves all of them, and it does not"
+                               : "several URLs were given, but %s takes one",
+                           storage->name);
 }

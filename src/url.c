@@ -21,6 +21,7 @@ struct parser {
     dlock_url_host *hosts;
     dlock_url_parameter *parameters;
     char *free, *end; /* of the space for decoded parts */
+    size_t offset;    /* of the URL in the text that it is a part of */
     dlock_error *error;
 };
 
@@ -51,7 +52,7 @@ static struct span cut(struct span *span, char c)
 
 static size_t position(const struct parser *parser, const char *at)
 {
-    return (size_t)(at - parser->url->text) + 1;
+    return parser->offset + (size_t)(at - parser->url->text) + 1;
 }
 
 static int hex_value(char c)
@@ -282,13 +283,26 @@ static dlock_status refuse_without_scheme(const char *text, dlock_error *error)
                            storages_default_url, text);
 }
 
-dlock_status url_parse(const char *text, dlock_url **ret, dlock_error *error)
+/* Where the URL that `text` begins with ends: before spaces that another one follows. A space alone may be part of a
+ * path. */
+static const char *find_end(const char *text)
+{
+    for (const char *end = strchr(text, ' '); end; end = strchr(end + 1, ' ')) {
+        const char *next = end + strspn(end, " ");
+        const size_t scheme = strspn(next, LETTERS DIGITS "+.-");
+        if (scheme > 0 && next[scheme] == ':' && next[scheme + 1] == '/')
+            return end;
+    }
+    return text + strlen(text);
+}
+
+static dlock_status parse_one(const char *text, size_t offset, dlock_url **ret, dlock_error *error)
 {
     const size_t scheme = strspn(text, LETTERS DIGITS "+.-");
     if (scheme == 0 || !memchr(LETTERS, text[0], sizeof LETTERS - 1) || text[scheme] != ':')
         return refuse_without_scheme(text, error);
 
-    struct parser parser = {.error = error};
+    struct parser parser = {.offset = offset, .error = error};
     dlock_status status = allocate(&parser, text);
     if (status != DLOCK_OK)
         return status;
@@ -299,13 +313,42 @@ dlock_status url_parse(const char *text, dlock_url **ret, dlock_error *error)
     if (status == DLOCK_OK)
         *ret = parser.url;
     else
-        url_free(parser.url);
+        free(parser.url);
+    return status;
+}
+
+dlock_status url_parse(const char *text, dlock_url **ret, dlock_error *error)
+{
+    dlock_url *first = NULL;
+    const dlock_url **link = (const dlock_url **)&first;
+    dlock_status status = DLOCK_OK;
+    const char *at = text;
+    do {
+        const char *end = find_end(at);
+        char *piece = strndup(at, (size_t)(end - at));
+        dlock_url *url = NULL;
+        status = piece ? parse_one(piece, (size_t)(at - text), &url, error)
+                       : dlock_error_set(error, DLOCK_NOMEM, "out of memory");
+        free(piece);
+        *link = url;
+        if (url)
+            link = &url->next;
+        at = end + strspn(end, " ");
+    } while (status == DLOCK_OK && *at);
+    if (status == DLOCK_OK)
+        *ret = first;
+    else
+        url_free(first);
     return status;
 }
 
 void url_free(dlock_url *url)
 {
-    free(url);
+    while (url) {
+        dlock_url *next = (dlock_url *)url->next;
+        free(url);
+        url = next;
+    }
 }
 
 const char *dlock_url_get(const dlock_url *url, const char *name)
@@ -356,13 +399,8 @@ static void show_authority(FILE *out, const dlock_url *url)
     }
 }
 
-char *url_show(const dlock_url *url)
+static void show_url(FILE *out, const dlock_url *url)
 {
-    char *text = NULL;
-    size_t size;
-    FILE *out = open_memstream(&text, &size);
-    if (!out)
-        return NULL;
     fprintf(out, "%s:", url->scheme);
     if (url->host_count || url->user || url->password || (url->path && strncmp(url->path, "//", 2) == 0)) {
         fputs("//", out);
@@ -379,6 +417,19 @@ char *url_show(const dlock_url *url)
             fputs("***", out);
         else
             show_part(out, parameter->value, "&");
+    }
+}
+
+char *url_show(const dlock_url *urls)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    if (!out)
+        return NULL;
+    for (const dlock_url *url = urls; url; url = url->next) {
+        show_url(out, url);
+        fputs(url->next ? " " : "", out);
     }
     const bool failed = ferror(out) != 0;
     if (fclose(out) != 0 || failed) {

@@ -101,8 +101,7 @@ int main(int argc, char **argv)
         return 2;
     }
     contract_url = argv[1];
-    if (url_parse(contract_url, &parsed, &error) != DLOCK_OK ||
-        storages_find(parsed->scheme, &storage, &error) != DLOCK_OK) {
+    if (url_parse(contract_url, &parsed, &error) != DLOCK_OK || storages_find(parsed, &storage, &error) != DLOCK_OK) {
         fprintf(stderr, "contract: %s\n", error.message);
         url_free(parsed);
         return 2;

@@ -135,7 +135,7 @@ void faults_init(struct faults *faults, const char *url)
     pthread_cond_init(&faults->changed, NULL);
     dlock_status status = url_parse(url, &faults->url, NULL);
     assert(status == DLOCK_OK);
-    status = storages_find(faults->url->scheme, &faults->below, NULL);
+    status = storages_find(faults->url, &faults->below, NULL);
     assert(status == DLOCK_OK);
     (void)status;
     faults->storage = (dlock_storage){.api = DLOCK_STORAGE_API,

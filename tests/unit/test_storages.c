@@ -13,18 +13,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+static dlock_status find(const char *scheme, const dlock_storage **ret, dlock_error *error)
+{
+    return storages_find(&(const dlock_url){.text = "", .scheme = scheme}, ret, error);
+}
+
 static void the_embedded_storage_is_built_in(void **state)
 {
     (void)state;
     const dlock_storage *storage = NULL;
-    assert_int_equal(storages_find("sqlite", &storage, NULL), DLOCK_OK);
+    assert_int_equal(find("sqlite", &storage, NULL), DLOCK_OK);
     assert_string_equal(storage->name, "sqlite");
     assert_int_equal(storage->api, DLOCK_STORAGE_API);
 }
 
 static void *find_memory(void *arg)
 {
-    storages_find("memory", arg, NULL);
+    find("memory", arg, NULL);
     return NULL;
 }
 
@@ -46,7 +51,7 @@ static void a_module_is_loaded_once(void **state)
     /* It stays, wherever modules are looked for from now on. */
     setenv("DLOCK_MODULE_PATH", "/nowhere", 1);
     const dlock_storage *storage = NULL;
-    assert_int_equal(storages_find("memory", &storage, NULL), DLOCK_OK);
+    assert_int_equal(find("memory", &storage, NULL), DLOCK_OK);
     assert_ptr_equal(storage, found[0]);
 }
 
@@ -54,7 +59,7 @@ static void assert_not_found(const char *scheme, dlock_status status, const char
 {
     const dlock_storage *storage = (const dlock_storage *)scheme;
     dlock_error error = {0};
-    assert_int_equal(storages_find(scheme, &storage, &error), status);
+    assert_int_equal(find(scheme, &storage, &error), status);
     assert_ptr_equal(storage, scheme); /* untouched */
     assert_int_equal(error.status, status);
     if (!strstr(error.message, message))
@@ -65,11 +70,32 @@ static void an_unknown_scheme_is_unsupported(void **state)
 {
     (void)state;
     setenv("DLOCK_MODULE_PATH", "/nowhere", 1);
-    assert_not_found("carrier-pigeon", DLOCK_UNSUPPORTED, "/nowhere/carrier-pigeon.so");
+    assert_not_found("carrier-pigeon", DLOCK_UNSUPPORTED, "no module carrier-pigeon.so in /nowhere");
     unsetenv("DLOCK_MODULE_PATH");
-    assert_not_found("carrier-pigeon", DLOCK_UNSUPPORTED, "/dlock/carrier-pigeon.so");
+    assert_not_found("carrier-pigeon", DLOCK_UNSUPPORTED, "/dlock");
     setenv("DLOCK_MODULE_PATH", "", 1);
-    assert_not_found("carrier-pigeon", DLOCK_UNSUPPORTED, "/dlock/carrier-pigeon.so");
+    assert_not_found("carrier-pigeon", DLOCK_UNSUPPORTED, "/dlock");
+}
+
+static void modules_are_looked_for_in_every_folder(void **state)
+{
+    (void)state;
+    setenv("DLOCK_MODULE_PATH", "/nowhere:" EXAMPLES_FOLDER, 1);
+    const dlock_storage *storage = NULL;
+    assert_int_equal(find("memory", &storage, NULL), DLOCK_OK);
+    assert_string_equal(storage->name, "memory");
+}
+
+static void several_urls_are_for_storages_that_take_them(void **state)
+{
+    (void)state;
+    const dlock_url second = {.text = "", .scheme = "sqlite"},
+                    first = {.text = "", .scheme = "sqlite", .next = &second};
+    const dlock_storage *storage = NULL;
+    dlock_error error;
+    assert_int_equal(storages_find(&first, &storage, &error), DLOCK_INVALID);
+    assert_null(storage);
+    assert_string_equal(error.message, "several URLs were given, but sqlite takes one");
 }
 
 static void a_scheme_cannot_lead_out_of_the_folder(void **state)
@@ -100,6 +126,8 @@ int main(void)
         cmocka_unit_test(an_unknown_scheme_is_unsupported),
         cmocka_unit_test(a_scheme_cannot_lead_out_of_the_folder),
         cmocka_unit_test(a_faulty_module_is_refused_with_its_fault),
+        cmocka_unit_test(several_urls_are_for_storages_that_take_them),
+        cmocka_unit_test(modules_are_looked_for_in_every_folder),
         cmocka_unit_test(a_module_is_loaded_once),
     };
     return cmocka_run_group_tests_name("storages", tests, NULL, NULL);

@@ -238,6 +238,37 @@ static void a_shown_url_says_all_but_secrets(void **state)
     }
 }
 
+static void several_urls_are_a_list(void **state)
+{
+    (void)state;
+    static const char text[] = "x://a/b c  x://:secret@d:7?m=n x+unix:/e";
+    dlock_url *url = NULL;
+    assert_int_equal(url_parse(text, &url, NULL), DLOCK_OK);
+    assert_string_equal(url->text, "x://a/b c");
+    assert_string_equal(url->path, "/b c");
+    assert_non_null(url->next);
+    assert_string_equal(url->next->hosts[0].name, "d");
+    assert_string_equal(dlock_url_get(url->next, "m"), "n");
+    assert_null(dlock_url_get(url, "m"));
+    assert_non_null(url->next->next);
+    assert_string_equal(url->next->next->path, "/e");
+    assert_null(url->next->next->next);
+    char *shown = url_show(url);
+    assert_string_equal(shown, "x://a/b c x://:***@d:7?m=n x+unix:/e");
+    free(shown);
+    url_free(url);
+}
+
+static void a_fault_in_a_later_url_is_found(void **state)
+{
+    (void)state;
+    dlock_url *url = NULL;
+    dlock_error error;
+    assert_int_equal(url_parse("x://a x://b:0", &url, &error), DLOCK_INVALID);
+    assert_null(url);
+    assert_string_equal(error.message, "URL: byte 13: a port is a number from 1 to 65535");
+}
+
 static void free_takes_nothing(void **state)
 {
     (void)state;
@@ -254,6 +285,8 @@ int main(void)
         cmocka_unit_test(what_is_wrong_is_named),
         cmocka_unit_test(no_message_holds_a_password),
         cmocka_unit_test(a_shown_url_says_all_but_secrets),
+        cmocka_unit_test(several_urls_are_a_list),
+        cmocka_unit_test(a_fault_in_a_later_url_is_found),
         cmocka_unit_test(free_takes_nothing),
     };
     return cmocka_run_group_tests_name("url", tests, NULL, NULL);
