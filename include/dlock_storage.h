@@ -65,7 +65,10 @@ typedef struct dlock_request {
     const char *owner; /* of ACQUIRE, EXTEND, RELEASE */
 
     dlock_status status; /* UNAVAILABLE when it is handed over, and the rest of the answer empty */
-    bool not_done;       /* with UNAVAILABLE: it certainly did not happen, and will not */
+    bool not_done;       /* with UNAVAILABLE or `contended`: it certainly did not happen, and will not */
+    bool contended;      /* an ACQUIRE that failed, of a storage that is spread over several places: some of them may
+                            have granted it, others not, and they were told to take it back. This uses up the owner;
+                            the next attempt comes under a new one, after a pause by chance */
     dlock_info info;
     char message[DLOCK_MESSAGE_SIZE]; /* when the status is not OK, BUSY or LOST: what the storage answered */
 } dlock_request;

@@ -34,6 +34,11 @@ int64_t lease_retry_at(int64_t now, uint32_t ttl_ms, uint64_t chance)
     return now + part_by_chance((int64_t)ttl_ms * 1000 / 12, chance);
 }
 
+int64_t lease_apart(uint32_t interval_ms, uint64_t chance)
+{
+    return (int64_t)interval_ms * 1000 + (int64_t)(chance % ((uint64_t)interval_ms * 250 + 1));
+}
+
 int64_t lease_pause(uint32_t longest_ms, bool watched, uint32_t attempts, uint64_t chance)
 {
     int64_t most = (int64_t)longest_ms * 1000;

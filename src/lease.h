@@ -30,4 +30,8 @@ int64_t lease_retry_at(int64_t now, uint32_t ttl_ms, uint64_t chance);
  * "Exponential Backoff and Jitter", with a floor). */
 int64_t lease_pause(uint32_t longest_ms, bool watched, uint32_t attempts, uint64_t chance);
 
+/* The pause between two attempts that are `interval_ms` apart, after one that met others: up to a quarter longer, so
+ * that they do not meet again (Redlock, "Retry on failure"). */
+int64_t lease_apart(uint32_t interval_ms, uint64_t chance);
+
 #endif

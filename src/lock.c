@@ -50,6 +50,12 @@ static void explain_busy(struct call *call)
     struct dlock *lock = call->lock;
     const dlock_info *holder = &call->answer.info;
     char who[DLOCK_OWNER_SIZE], since[32] = "", ends[32] = "";
+    if (call->answer.contended && !holder->owner[0]) {
+        core_explain(lock->factory, &call->error, DLOCK_BUSY, "acquire", lock->key,
+                     "several asked for it at once, and none got it (%u attempt%s)", lock->machine.attempts,
+                     lock->machine.attempts == 1 ? "" : "s");
+        return;
+    }
     owner_show(who, holder->owner);
     if (holder->held_ms >= 0)
         show_duration(since, holder->held_ms);

@@ -78,12 +78,24 @@ static bool count_validity(struct machine *m, uint32_t ttl_ms, int64_t now)
     return true;
 }
 
-static void pause_in_line(struct machine *m, int64_t remaining_ms, int64_t now, uint64_t chance)
+static void pause_until(struct machine *m, int64_t wake_at)
 {
     m->state = MACHINE_PAUSING;
-    m->wake_at = earlier(now + lease_pause(m->plan.interval_ms, m->watched, m->attempts, chance), m->deadline);
+    m->wake_at = earlier(wake_at, m->deadline);
+}
+
+static void pause_in_line(struct machine *m, int64_t remaining_ms, int64_t now, uint64_t chance)
+{
+    pause_until(m, now + lease_pause(m->plan.interval_ms, m->watched, m->attempts, chance));
     if (remaining_ms >= 0)
         m->wake_at = earlier(m->wake_at, now + remaining_ms * 1000 + 1000 + (int64_t)(chance % 2000));
+}
+
+/* Those who were in each other's way must not meet again at their next attempt. */
+static void pause_apart(struct machine *m, int64_t now, uint64_t chance)
+{
+    pause_until(m, now + (m->plan.wait_ms == 0 ? lease_apart(m->plan.interval_ms, chance)
+                                               : lease_pause(m->plan.interval_ms, false, m->attempts, chance)));
 }
 
 /* After an attempt that failed as `outcome` says. */
@@ -91,23 +103,26 @@ static enum machine_todo pause_or_fail(struct machine *m, int64_t remaining_ms, 
 {
     if (m->cancelled)
         return fail(m, DLOCK_CANCELLED);
-    if (m->plan.wait_ms == 0) {
-        if (m->attempts >= m->plan.retries)
-            return fail(m, m->outcome);
-        m->state = MACHINE_PAUSING;
-        m->wake_at = now + (int64_t)m->plan.interval_ms * 1000;
-        return TODO_NOTHING;
-    }
+    if (m->plan.wait_ms == 0 && m->attempts >= m->plan.retries)
+        return fail(m, m->outcome);
     if (now >= m->deadline)
         return fail(m, m->outcome);
-    if (m->hinted && m->outcome == DLOCK_BUSY)
+    if (m->contended)
+        pause_apart(m, now, chance);
+    else if (m->plan.wait_ms == 0)
+        pause_until(m, now + (int64_t)m->plan.interval_ms * 1000);
+    else if (m->hinted && m->outcome == DLOCK_BUSY)
         return ask(m);
-    pause_in_line(m, remaining_ms, now, chance);
+    else
+        pause_in_line(m, remaining_ms, now, chance);
     return TODO_NOTHING;
 }
 
 static enum machine_todo asked(struct machine *m, const dlock_request *request, int64_t now, uint64_t chance)
 {
+    m->contended = request->contended;
+    m->owner_spent = request->contended;
+    m->leaves_behind |= !request->not_done && (request->contended || request->status == DLOCK_UNAVAILABLE);
     switch (request->status) {
     case DLOCK_OK:
         m->state = MACHINE_HELD;
@@ -121,7 +136,6 @@ static enum machine_todo asked(struct machine *m, const dlock_request *request, 
         m->outcome = DLOCK_UNAVAILABLE;
         return TODO_RELEASE;
     case DLOCK_UNAVAILABLE:
-        m->leaves_behind |= !request->not_done;
         note_stray(m, request, m->plan.ttl_ms);
         m->outcome = DLOCK_UNAVAILABLE;
         return pause_or_fail(m, -1, now, chance);

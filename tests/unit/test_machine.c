@@ -63,6 +63,62 @@ static void granted_at_the_first_attempt(void **state)
     assert_int_equal(m.wake_at, LEASE_NEVER); /* neither renewed nor guarded */
 }
 
+static enum machine_todo answer_contended(struct machine *m, dlock_status status, bool not_done, int64_t now,
+                                          uint64_t chance)
+{
+    const dlock_request request = {
+        .status = status, .contended = true, .not_done = not_done, .info = {.remaining_ms = 9000}};
+    return machine_answer(m, &request, now, chance);
+}
+
+static void contenders_come_back_at_different_times_and_as_new_owners(void **state)
+{
+    (void)state;
+    struct machine m;
+    assert_int_equal(machine_acquire(&m, &RETRIES, false, T0), TODO_ACQUIRE);
+    machine_sent(&m, 10000, T0);
+    assert_int_equal(answer_contended(&m, DLOCK_BUSY, true, T0, 0), TODO_NOTHING);
+    assert_true(m.owner_spent);
+    assert_false(m.leaves_behind);
+    assert_int_equal(m.wake_at, T0 + (int64_t)RETRIES.interval_ms * 1000);
+    const int64_t now = m.wake_at;
+    assert_int_equal(machine_wake(&m, now), TODO_ACQUIRE);
+    machine_sent(&m, 10000, now);
+    assert_int_equal(answer_contended(&m, DLOCK_UNAVAILABLE, true, now, (uint64_t)RETRIES.interval_ms * 250),
+                     TODO_NOTHING);
+    assert_true(m.owner_spent);
+    assert_false(m.leaves_behind);
+    assert_int_equal(m.wake_at, now + (int64_t)RETRIES.interval_ms * 1250);
+}
+
+static void a_contended_attempt_that_may_be_left_somewhere_leaves_behind(void **state)
+{
+    (void)state;
+    static const dlock_status STATUSES[] = {DLOCK_BUSY, DLOCK_UNAVAILABLE};
+    for (size_t i = 0; i < 2; i++) {
+        struct machine m;
+        machine_acquire(&m, &RETRIES, false, T0);
+        machine_sent(&m, 10000, T0);
+        answer_contended(&m, STATUSES[i], false, T0, 0);
+        assert_true(m.owner_spent && m.leaves_behind);
+        machine_wake(&m, m.wake_at);
+        machine_sent(&m, 10000, T0);
+        assert_false(m.leaves_behind); /* of the new owner */
+    }
+}
+
+static void a_contended_waiter_does_not_ask_at_once_even_if_hinted(void **state)
+{
+    (void)state;
+    struct machine m;
+    machine_acquire(&m, &WAIT, false, T0);
+    machine_sent(&m, 10000, T0);
+    machine_hint(&m);
+    assert_int_equal(answer_contended(&m, DLOCK_BUSY, true, T0, 0), TODO_NOTHING);
+    assert_int_equal(m.state, MACHINE_PAUSING);
+    assert_in_range(m.wake_at, T0 + 10 * MS, T0 + 25 * MS); /* the holder's time left means nothing */
+}
+
 static void three_attempts_are_two_pauses_and_the_last_failure_returns_at_once(void **state)
 {
     (void)state;
@@ -915,6 +971,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(granted_at_the_first_attempt),
+        cmocka_unit_test(contenders_come_back_at_different_times_and_as_new_owners),
+        cmocka_unit_test(a_contended_attempt_that_may_be_left_somewhere_leaves_behind),
+        cmocka_unit_test(a_contended_waiter_does_not_ask_at_once_even_if_hinted),
         cmocka_unit_test(three_attempts_are_two_pauses_and_the_last_failure_returns_at_once),
         cmocka_unit_test(one_attempt_has_no_pause),
         cmocka_unit_test(a_refusal_is_not_retried),
