@@ -43,12 +43,19 @@ void node_close(struct node *node)
     node->out_room = node->owed_room = node->owed_count = 0;
 }
 
+/* Where the i-th reply that is owed stands in the ring. */
+static struct expected *owed_at(const struct node *node, size_t i)
+{
+    const size_t at = node->owed_first + i;
+    return &node->owed[at < node->owed_room ? at : at - node->owed_room];
+}
+
 static bool take_owed(struct node *node, struct expected *ret)
 {
     if (node->owed_count == 0)
         return false;
-    *ret = node->owed[node->owed_first];
-    node->owed_first = (node->owed_first + 1) % node->owed_room;
+    *ret = *owed_at(node, 0);
+    node->owed_first = (size_t)(owed_at(node, 1) - node->owed);
     node->owed_count--;
     return true;
 }
@@ -75,12 +82,12 @@ static bool make_room_owed(struct node *node)
 {
     if (node->owed_count < node->owed_room)
         return true;
-    const size_t room = node->owed_room ? node->owed_room * 2 : 64;
+    const size_t room = node->owed_room * 2 + 64;
     struct expected *owed = malloc(room * sizeof *owed);
     if (!owed)
         return false;
     for (size_t i = 0; i < node->owed_count; i++)
-        owed[i] = node->owed[(node->owed_first + i) % node->owed_room];
+        owed[i] = *owed_at(node, i);
     free(node->owed);
     node->owed = owed;
     node->owed_first = 0;
@@ -112,7 +119,7 @@ bool node_queue(struct node *node, const char *command, size_t size, struct expe
     node->queued += size;
     expected.since = dlock_clock_us();
     expected.end = node->queued;
-    node->owed[(node->owed_first + node->owed_count++) % node->owed_room] = expected;
+    *owed_at(node, node->owed_count++) = expected;
     return true;
 }
 
@@ -194,7 +201,7 @@ void node_prepare(struct node *node, const struct node_listener *listener, uint3
 {
     const int64_t now = dlock_clock_us();
     if (node->state == NODE_OPEN && node->owed_count > 0 &&
-        now - node->owed[node->owed_first].since > (int64_t)answer_timeout_ms * 1000) {
+        now - owed_at(node, 0)->since > (int64_t)answer_timeout_ms * 1000) {
         node->suspect = true;
         fail(node, listener, DLOCK_UNAVAILABLE, "it does not answer");
         node->retry_at = now;
