@@ -135,6 +135,7 @@ static void finish_denied(struct redis_session *session, struct task *task)
     for (size_t i = 0; i < session->node_count; i++)
         left |= may_be_left(&task->answers[i], status);
     task->request->not_done = !left;
+    task->request->info = (dlock_info){.held_ms = -1, .remaining_ms = -1};
     if (status == DLOCK_BUSY &&
         quorum_holder(task->answers, session->node_count, &holder) >= quorum_of(session->node_count))
         task->request->info = holder;
