@@ -43,7 +43,7 @@ static enum verdict judge_hold(const struct answer *answers, size_t nodes)
     return yes + open < quorum_of(nodes) && no + open < to_deny ? VERDICT_UNKNOWN : VERDICT_OPEN;
 }
 
-static enum verdict judge_record(bool breaks, const struct answer *answers, size_t nodes)
+static enum verdict judge_record(const struct answer *answers, size_t nodes)
 {
     dlock_info ignored;
     const size_t held = quorum_holder(answers, nodes, &ignored), open = quorum_count(answers, nodes, VOTE_NONE),
@@ -54,8 +54,8 @@ static enum verdict judge_record(bool breaks, const struct answer *answers, size
         return VERDICT_NO;
     if (open > 0)
         return VERDICT_OPEN;
-    /* What is left on nodes that did not answer is too little to be a hold. */
-    return breaks && held > 0 && failed < quorum_of(nodes) ? VERDICT_YES : VERDICT_UNKNOWN;
+    /* Together with nodes that did not answer it may be a hold: then it counts as one. */
+    return held > 0 && failed < quorum_of(nodes) ? VERDICT_YES : VERDICT_UNKNOWN;
 }
 
 enum verdict quorum_judge(dlock_operation operation, const struct answer *answers, size_t nodes)
@@ -67,7 +67,7 @@ enum verdict quorum_judge(dlock_operation operation, const struct answer *answer
     case DLOCK_RELEASE:
         return judge_hold(answers, nodes);
     default:
-        return judge_record(operation == DLOCK_BREAK, answers, nodes);
+        return judge_record(answers, nodes);
     }
 }
 

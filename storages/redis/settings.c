@@ -136,7 +136,7 @@ static dlock_status read_common(const dlock_url *url, struct settings *settings,
 
 dlock_status settings_read(const dlock_url *urls, uint32_t timeout_ms, struct settings *ret, dlock_error *error)
 {
-    *ret = (struct settings){.connect_timeout_ms = timeout_ms, .guard_ms = GUARD_BY_TTL};
+    *ret = (struct settings){.connect_timeout_ms = timeout_ms, .guard_ms = GUARD_DEFAULT};
     for (const dlock_url *url = urls; url; url = url->next) {
         const bool is_unix = strcmp(url->scheme, "redis+unix") == 0;
         struct address address = {.user = url->user, .password = url->password};
