@@ -1,0 +1,236 @@
+// native.js: locks by libdlock, for lock.js and factory.js. The addon reports to `tell`; nothing here waits in a thread.
+'use strict'
+
+const { FailedToObtainKey, LockError } = require('./errors')
+const { checkKey, seconds } = require('./options')
+const addon = require('../build/dlock.node')
+
+const NEWS_LOST = 1 // of enum news in src/factory.h
+
+const calls = new Map() // id -> call that runs; keeps what it concerns from being collected
+const holders = new Map() // address of a lock that is held -> its hold, or a WeakRef of it
+let lastId = 0
+
+function tell (news, id, code, message, detail) {
+  if (news === NEWS_LOST) {
+    const entry = holders.get(id)
+    const hold = entry instanceof WeakRef ? entry.deref() : entry
+    if (hold) hold.lost(message)
+    return
+  }
+  const call = calls.get(id)
+  calls.delete(id)
+  if (!call) return
+  call.loop.leave()
+  if (code === undefined) call.resolve(detail)
+  else call.reject(failure(code, message, call.key, detail))
+}
+
+function failure (code, message, key, holder) {
+  if (code !== 'BUSY') return new LockError(code, message, key)
+  return new FailedToObtainKey(key, { message, holder: holder.owner || undefined, remaining: seconds(holder.remaining) })
+}
+
+/** Calls the addon; its errors get the class that users know. */
+function direct (key, name, ...args) {
+  try {
+    return addon[name](...args)
+  } catch (error) {
+    throw new LockError(error.code, error.message, key)
+  }
+}
+
+/** Starts what ends with a call of tell(). */
+function start (loop, key, name, subject, ...args) {
+  const call = { loop, key, subject }
+  call.promise = new Promise((resolve, reject) => {
+    const id = ++lastId
+    call.resolve = resolve
+    call.reject = reject
+    direct(key, name, subject, id, ...args)
+    calls.set(id, call)
+    loop.enter()
+  })
+  return call.promise
+}
+
+/** The event loop goes on while a call runs or a renewed lock is held, and not for the sake of anything else. */
+class Loop {
+  constructor (factory) {
+    this.factory = factory
+    this.count = 0
+  }
+
+  enter () {
+    if (this.count++ === 0) addon.holdLoop(this.factory, true)
+  }
+
+  leave () {
+    if (--this.count === 0) addon.holdLoop(this.factory, false)
+  }
+}
+
+/** What has to be put right when a hold is collected; the addon frees the lock itself, and lets its ttl run out. */
+const collected = new FinalizationRegistry((state) => {
+  const entry = holders.get(state.address)
+  if (entry instanceof WeakRef && !entry.deref()) holders.delete(state.address)
+  if (state.keepsLoop) state.loop.leave()
+})
+
+/** One key, acquired and released any number of times, by one at a time. */
+class NativeHold {
+  #handle
+  #state
+  #listener // called with an error when the hold is lost
+  #listened = false
+  #renewed = false
+
+  constructor (engine, loop, factory, key) {
+    this.engine = engine
+    this.key = key
+    this.#handle = direct(key, 'create', factory, key)
+    this.#state = { address: addon.address(this.#handle), loop, keepsLoop: false }
+    collected.register(this, this.#state)
+  }
+
+  async acquire (plan, listener, listened) {
+    const { signal } = plan
+    if (signal?.aborted) throw signal.reason
+    this.#listener = listener
+    this.#listened = listened
+    const cancel = signal && (() => addon.cancel(this.#handle))
+    // The loop waits for this call, so what it is for must not be collected meanwhile: `calls` has the handle.
+    const promise = start(this.#state.loop, this.key, 'acquire', this.#handle, plan.ttl, plan.retries, plan.interval,
+      plan.wait, plan.renew)
+    signal?.addEventListener('abort', cancel)
+    try {
+      await promise
+    } catch (error) {
+      throw error.code === 'CANCELLED' && signal?.aborted ? signal.reason : error
+    } finally {
+      signal?.removeEventListener('abort', cancel)
+    }
+    this.#renewed = plan.renew
+    this.#state.keepsLoop = plan.renew
+    if (plan.renew) this.#state.loop.enter()
+    this.#remember()
+  }
+
+  /** Somebody wants to hear of a loss. */
+  listenedTo () {
+    this.#listened = true
+    if (holders.has(this.#state.address)) this.#remember()
+  }
+
+  /** A renewed hold whose loss somebody listens to is at work, though nobody may have a reference to it. */
+  #remember () {
+    holders.set(this.#state.address, this.#renewed && this.#listened ? this : new WeakRef(this))
+  }
+
+  #forget () {
+    holders.delete(this.#state.address)
+    if (this.#state.keepsLoop) this.#state.loop.leave()
+    this.#state.keepsLoop = false
+  }
+
+  lost (message) {
+    this.#forget()
+    this.#listener(new LockError('LOST', message, this.key))
+  }
+
+  extend (ttl) {
+    return start(this.#state.loop, this.key, 'extend', this.#handle, ttl)
+  }
+
+  async release () {
+    this.#forget()
+    if (this.engine.closing) return
+    try {
+      await start(this.#state.loop, this.key, 'release', this.#handle)
+    } catch (error) {
+      if (error.code !== 'LOST') throw error
+    }
+  }
+
+  get fence () {
+    return addon.fence(this.#handle)
+  }
+
+  get remaining () {
+    return addon.remaining(this.#handle) / 1000
+  }
+
+  get held () {
+    return addon.held(this.#handle)
+  }
+
+  get owner () {
+    return addon.owner(this.#handle)
+  }
+}
+
+function readInfo (info, key) {
+  return {
+    key: info.key ?? key,
+    owner: info.owner,
+    fence: info.fence,
+    ttl: info.ttl === 0 ? undefined : seconds(info.ttl),
+    held: seconds(info.held),
+    remaining: seconds(info.remaining)
+  }
+}
+
+/** A factory of libdlock. */
+class NativeEngine {
+  #factory
+  #loop
+  #closed
+
+  constructor (url, { machine, timeout = 0 }) {
+    this.renews = true
+    this.closing = false
+    this.#factory = direct(undefined, 'open', url, machine, timeout, tell)
+    this.#loop = new Loop(this.#factory)
+  }
+
+  prepare (key) {
+    return new NativeHold(this, this.#loop, this.#factory, key)
+  }
+
+  async inspect (key) {
+    const info = await start(this.#loop, key, 'inspect', this.#factory, checkKey(key))
+    return info.owner === '' ? null : readInfo(info)
+  }
+
+  async list (prefix = '') {
+    const infos = await start(this.#loop, undefined, 'list', this.#factory, checkKey(prefix, 'prefix'))
+    return infos.map((info) => readInfo(info))
+  }
+
+  async break (key) {
+    try {
+      return readInfo(await start(this.#loop, key, 'break', this.#factory, checkKey(key)))
+    } catch (error) {
+      if (error.code === 'LOST') return null
+      throw error
+    }
+  }
+
+  close () {
+    this.#closed ??= this.#close()
+    return this.#closed
+  }
+
+  /** Ends what waits, and lets what is on its way end; then libdlock releases what is held, in a thread of its own. */
+  async #close () {
+    this.closing = true
+    const mine = [...calls.values()].filter((call) => call.loop === this.#loop)
+    for (const call of mine) {
+      if (call.subject !== this.#factory) addon.cancel(call.subject)
+    }
+    await Promise.allSettled(mine.filter((call) => call.subject !== this.#factory).map((call) => call.promise))
+    await start(this.#loop, undefined, 'close', this.#factory)
+  }
+}
+
+module.exports = { NativeEngine }

@@ -1,0 +1,30 @@
+/* loop.h - what the addon uses of libuv, whose functions every node exports.
+ *
+ * No npm package has the header. Handles are memory whose size libuv tells, so that no layout is assumed; the numbers
+ * are part of libuv's ABI, which is the same for all of 1.x. */
+#ifndef DLOCK_NODE_LOOP_H
+#define DLOCK_NODE_LOOP_H
+
+#include <stddef.h>
+
+typedef struct uv_loop_s uv_loop_t;
+typedef struct uv_handle_s uv_handle_t;
+
+enum { UV_ASYNC = 1, UV_POLL = 8 };
+enum { UV_READABLE = 1 };
+
+size_t uv_handle_size(int type);
+void *uv_handle_get_data(const uv_handle_t *handle);
+void uv_handle_set_data(uv_handle_t *handle, void *data);
+void uv_ref(uv_handle_t *handle);
+void uv_unref(uv_handle_t *handle);
+void uv_close(uv_handle_t *handle, void (*closed)(uv_handle_t *handle));
+
+int uv_poll_init(uv_loop_t *loop, uv_handle_t *poll, int fd);
+int uv_poll_start(uv_handle_t *poll, int events, void (*ready)(uv_handle_t *poll, int status, int events));
+int uv_poll_stop(uv_handle_t *poll);
+
+int uv_async_init(uv_loop_t *loop, uv_handle_t *async, void (*woken)(uv_handle_t *async));
+int uv_async_send(uv_handle_t *async);
+
+#endif

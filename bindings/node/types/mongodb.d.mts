@@ -1,0 +1,1 @@
+export { MongoStorage, MongoStorage as default } from './index.mjs'

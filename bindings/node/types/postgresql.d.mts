@@ -1,0 +1,1 @@
+export { PostgresqlStorage, PostgresqlStorage as default } from './index.mjs'

@@ -1,0 +1,1 @@
+export { RedisStorage, RedisStorage as default } from './index.mjs'

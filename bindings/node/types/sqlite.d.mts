@@ -1,0 +1,1 @@
+export { SqliteStorage, SqliteStorage as default } from './index.mjs'
