@@ -66,8 +66,9 @@ class Lock extends EventEmitter {
   }
 
   #lost (hold, error) {
-    // A listener that throws is its own affair, and must not stop the events of other locks.
-    if (hold === this.#hold) process.nextTick(() => this.emit('lost', error))
+    // After lock() has gone on, should it have been granted a moment ago. A listener that throws is its own affair, and
+    // must not stop the events of other locks.
+    setImmediate(() => hold === this.#hold && this.emit('lost', error))
   }
 
   /** Grows with every hold of any key; give it to the resource that is protected. 0n: not held, or not to be had. */

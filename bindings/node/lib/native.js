@@ -22,6 +22,8 @@ function tell (news, id, code, message, detail) {
   calls.delete(id)
   if (!call) return
   call.loop.leave()
+  // What has to be known before the next news, which may be that the lock is lost, must not wait for a promise.
+  if (code === undefined) call.succeeded?.()
   if (code === undefined) call.resolve(detail)
   else call.reject(failure(code, message, call.key, detail))
 }
@@ -40,7 +42,7 @@ function direct (key, name, ...args) {
   }
 }
 
-/** Starts what ends with a call of tell(). */
+/** Starts what ends with a call of tell(); `promise` tells the outcome. */
 function start (loop, key, name, subject, ...args) {
   const call = { loop, key, subject }
   call.promise = new Promise((resolve, reject) => {
@@ -51,10 +53,10 @@ function start (loop, key, name, subject, ...args) {
     calls.set(id, call)
     loop.enter()
   })
-  return call.promise
+  return call
 }
 
-/** The event loop goes on while a call runs or a renewed lock is held, and not for the sake of anything else. */
+/** The event loop goes on while a call runs, and while a lock is held that is renewed or whose loss is listened to. */
 class Loop {
   constructor (factory) {
     this.factory = factory
@@ -83,7 +85,6 @@ class NativeHold {
   #state
   #listener // called with an error when the hold is lost
   #listened = false
-  #renewed = false
 
   constructor (engine, loop, factory, key) {
     this.engine = engine
@@ -99,32 +100,31 @@ class NativeHold {
     this.#listener = listener
     this.#listened = listened
     const cancel = signal && (() => addon.cancel(this.#handle))
-    // The loop waits for this call, so what it is for must not be collected meanwhile: `calls` has the handle.
-    const promise = start(this.#state.loop, this.key, 'acquire', this.#handle, plan.ttl, plan.retries, plan.interval,
+    const call = start(this.#state.loop, this.key, 'acquire', this.#handle, plan.ttl, plan.retries, plan.interval,
       plan.wait, plan.renew)
+    call.succeeded = () => this.#remember(plan.renew)
     signal?.addEventListener('abort', cancel)
     try {
-      await promise
+      await call.promise
     } catch (error) {
       throw error.code === 'CANCELLED' && signal?.aborted ? signal.reason : error
     } finally {
       signal?.removeEventListener('abort', cancel)
     }
-    this.#renewed = plan.renew
-    this.#state.keepsLoop = plan.renew
-    if (plan.renew) this.#state.loop.enter()
-    this.#remember()
   }
 
   /** Somebody wants to hear of a loss. */
   listenedTo () {
     this.#listened = true
-    if (holders.has(this.#state.address)) this.#remember()
+    if (holders.has(this.#state.address)) this.#remember(false)
   }
 
-  /** A renewed hold whose loss somebody listens to is at work, though nobody may have a reference to it. */
-  #remember () {
-    holders.set(this.#state.address, this.#renewed && this.#listened ? this : new WeakRef(this))
+  /** A hold whose loss somebody listens to is at work, though nobody may have a reference to it. */
+  #remember (renewed) {
+    holders.set(this.#state.address, this.#listened ? this : new WeakRef(this))
+    if (this.#state.keepsLoop || !(renewed || this.#listened)) return
+    this.#state.keepsLoop = true
+    this.#state.loop.enter()
   }
 
   #forget () {
@@ -139,14 +139,14 @@ class NativeHold {
   }
 
   extend (ttl) {
-    return start(this.#state.loop, this.key, 'extend', this.#handle, ttl)
+    return start(this.#state.loop, this.key, 'extend', this.#handle, ttl).promise
   }
 
   async release () {
     this.#forget()
     if (this.engine.closing) return
     try {
-      await start(this.#state.loop, this.key, 'release', this.#handle)
+      await start(this.#state.loop, this.key, 'release', this.#handle).promise
     } catch (error) {
       if (error.code !== 'LOST') throw error
     }
@@ -198,18 +198,18 @@ class NativeEngine {
   }
 
   async inspect (key) {
-    const info = await start(this.#loop, key, 'inspect', this.#factory, checkKey(key))
+    const info = await start(this.#loop, key, 'inspect', this.#factory, checkKey(key)).promise
     return info.owner === '' ? null : readInfo(info)
   }
 
   async list (prefix = '') {
-    const infos = await start(this.#loop, undefined, 'list', this.#factory, checkKey(prefix, 'prefix'))
+    const infos = await start(this.#loop, undefined, 'list', this.#factory, checkKey(prefix, 'prefix')).promise
     return infos.map((info) => readInfo(info))
   }
 
   async break (key) {
     try {
-      return readInfo(await start(this.#loop, key, 'break', this.#factory, checkKey(key)))
+      return readInfo(await start(this.#loop, key, 'break', this.#factory, checkKey(key)).promise)
     } catch (error) {
       if (error.code === 'LOST') return null
       throw error
@@ -229,7 +229,7 @@ class NativeEngine {
       if (call.subject !== this.#factory) addon.cancel(call.subject)
     }
     await Promise.allSettled(mine.filter((call) => call.subject !== this.#factory).map((call) => call.promise))
-    await start(this.#loop, undefined, 'close', this.#factory)
+    await start(this.#loop, undefined, 'close', this.#factory).promise
   }
 }
 

@@ -26,7 +26,7 @@ class OwnHold {
     this.fence = 0n
   }
 
-  async acquire (plan, listener) {
+  async acquire (plan, listener, listened) {
     if (plan.renew) throw unsupported('renew', this.key)
     const deadline = plan.wait === FOREVER ? Infinity : now() + plan.wait
     for (let attempt = 1; ; attempt++) {
@@ -40,7 +40,7 @@ class OwnHold {
     this.#timer = setTimeout(() => {
       listener(new LockError('LOST', `cannot keep "${this.key}": its validity ends`, this.key))
     }, Math.max(0, this.#validUntil - now() - plan.ttl / 10))
-    this.#timer.unref()
+    if (!listened) this.#timer.unref()
   }
 
   async #attempt (plan) {
@@ -68,7 +68,9 @@ class OwnHold {
     }
   }
 
-  listenedTo () {}
+  listenedTo () {
+    if (this.held) this.#timer.ref()
+  }
 
   async extend () {
     throw unsupported('extend', this.key)

@@ -1,2 +1,4 @@
+import { LocksFactory } from './index.js'
+
 export * from './index.js'
-export { default } from './index.js'
+export { LocksFactory as default }
