@@ -47,15 +47,16 @@ static enum verdict judge_record(bool breaks, const struct answer *answers, size
 {
     dlock_info ignored;
     const size_t held = quorum_holder(answers, nodes, &ignored), open = quorum_count(answers, nodes, VOTE_NONE),
-                 failed = quorum_count(answers, nodes, VOTE_FAILED);
-    if (held >= quorum_of(nodes))
+                 failed = quorum_count(answers, nodes, VOTE_FAILED), needed = quorum_of(nodes);
+    if (held >= needed)
         return VERDICT_YES;
-    if (held + open + failed < quorum_of(nodes))
+    if (held + open + failed < needed)
         return VERDICT_NO;
-    if (open > 0)
-        return VERDICT_OPEN;
     /* What is left on nodes that did not answer is too little to be a hold. */
-    return breaks && held > 0 && failed < quorum_of(nodes) ? VERDICT_YES : VERDICT_UNKNOWN;
+    const bool broken_if_any = breaks && failed < needed;
+    if (open > 0 && (held + open >= needed || held + failed < needed || broken_if_any))
+        return VERDICT_OPEN;
+    return broken_if_any && held > 0 ? VERDICT_YES : VERDICT_UNKNOWN;
 }
 
 enum verdict quorum_judge(dlock_operation operation, const struct answer *answers, size_t nodes)
