@@ -43,20 +43,21 @@ static enum verdict judge_hold(const struct answer *answers, size_t nodes)
     return yes + open < quorum_of(nodes) && no + open < to_deny ? VERDICT_UNKNOWN : VERDICT_OPEN;
 }
 
-static enum verdict judge_record(bool breaks, const struct answer *answers, size_t nodes)
+static enum verdict judge_record(const struct answer *answers, size_t nodes)
 {
     dlock_info ignored;
     const size_t held = quorum_holder(answers, nodes, &ignored), open = quorum_count(answers, nodes, VOTE_NONE),
-                 failed = quorum_count(answers, nodes, VOTE_FAILED), needed = quorum_of(nodes);
-    if (held >= needed)
+                 failed = quorum_count(answers, nodes, VOTE_FAILED);
+    if (held >= quorum_of(nodes))
         return VERDICT_YES;
-    if (held + open + failed < needed)
+    if (held + open + failed < quorum_of(nodes))
         return VERDICT_NO;
-    /* What is left on nodes that did not answer is too little to be a hold. */
-    const bool broken_if_any = breaks && failed < needed;
-    if (open > 0 && (held + open >= needed || held + failed < needed || broken_if_any))
+    if (failed >= quorum_of(nodes))
+        return VERDICT_UNKNOWN;
+    if (open > 0)
         return VERDICT_OPEN;
-    return broken_if_any && held > 0 ? VERDICT_YES : VERDICT_UNKNOWN;
+    /* Together with nodes that did not answer it may be a hold: then it counts as one. */
+    return VERDICT_YES;
 }
 
 enum verdict quorum_judge(dlock_operation operation, const struct answer *answers, size_t nodes)
@@ -68,7 +69,7 @@ enum verdict quorum_judge(dlock_operation operation, const struct answer *answer
     case DLOCK_RELEASE:
         return judge_hold(answers, nodes);
     default:
-        return judge_record(operation == DLOCK_BREAK, answers, nodes);
+        return judge_record(answers, nodes);
     }
 }
 

@@ -135,6 +135,7 @@ static void finish_denied(struct redis_session *session, struct task *task)
     for (size_t i = 0; i < session->node_count; i++)
         left |= may_be_left(&task->answers[i], status);
     task->request->not_done = !left;
+    task->request->info = (dlock_info){.held_ms = -1, .remaining_ms = -1};
     if (status == DLOCK_BUSY &&
         quorum_holder(task->answers, session->node_count, &holder) >= quorum_of(session->node_count))
         task->request->info = holder;
@@ -287,9 +288,8 @@ static void step(struct redis_session *session, struct task *task, int64_t now)
 /* Has the node been up for long enough to know of every hold that is not over? Redlock's "delayed restarts". */
 static void guard(struct redis_session *session, struct task *task, struct node *node, struct answer *answer)
 {
-    const int64_t guard_us = session->settings.guard_ms == GUARD_BY_TTL ? (int64_t)task->request->ttl_ms * 1000
-                                                                        : session->settings.guard_ms * 1000;
-    if (!spread(session) || guard_us == 0 || node->durable)
+    const int64_t guard_us = session_guard_ms(session, task->request->ttl_ms) * 1000;
+    if (guard_us == 0 || node->durable)
         return;
     char why[384];
     const int64_t age = dlock_clock_us() - node->started_at, left = guard_us - age;

@@ -4,6 +4,13 @@
 #include <hiredis/hiredis.h>
 #include <stdio.h>
 
+int64_t session_guard_ms(const struct redis_session *session, uint32_t ttl_ms)
+{
+    if (session->settings.guard_ms != GUARD_DEFAULT)
+        return session->settings.guard_ms;
+    return session->node_count > 1 ? ttl_ms : 0;
+}
+
 void session_prepare(struct redis_session *session, const struct node_listener *listener)
 {
     for (size_t i = 0; i < session->node_count; i++)

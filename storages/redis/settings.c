@@ -157,13 +157,14 @@ static dlock_status read_common(const dlock_url *url, struct settings *settings,
         read_common_number(url, "connect_timeout_ms", 1, TIMEOUT_MAX_MS, 0, &connect_timeout_ms, error);
     settings->connect_timeout_ms = (uint32_t)connect_timeout_ms;
     if (status == DLOCK_OK)
-        status = read_common_number(url, "restart_guard_ms", 0, GUARD_MAX_MS, GUARD_BY_TTL, &settings->guard_ms, error);
+        status =
+            read_common_number(url, "restart_guard_ms", 0, GUARD_MAX_MS, GUARD_DEFAULT, &settings->guard_ms, error);
     return status;
 }
 
 dlock_status settings_read(const dlock_url *urls, uint32_t timeout_ms, struct settings *ret, dlock_error *error)
 {
-    *ret = (struct settings){.guard_ms = GUARD_BY_TTL};
+    *ret = (struct settings){.guard_ms = GUARD_DEFAULT};
     for (const dlock_url *url = urls; url; url = url->next) {
         const bool is_unix = strcmp(url->scheme, "redis+unix") == 0;
         struct address address = {.user = url->user, .password = url->password};

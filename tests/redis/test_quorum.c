@@ -218,13 +218,14 @@ static size_t most_of_one(const struct answer *answers, size_t nodes)
     return of_a > of_b ? of_a : of_b;
 }
 
-static enum verdict record_at_the_end(dlock_operation operation, size_t held, size_t failed, size_t nodes)
+/* What may be a hold counts as one, unless too many failed to say anything. */
+static enum verdict record_at_the_end(size_t held, size_t failed, size_t nodes)
 {
     if (more_than_half(held, nodes))
         return VERDICT_YES;
     if (!more_than_half(held + failed, nodes))
         return VERDICT_NO;
-    return operation == DLOCK_BREAK && held > 0 && !more_than_half(failed, nodes) ? VERDICT_YES : VERDICT_UNKNOWN;
+    return held > 0 && !more_than_half(failed, nodes) ? VERDICT_YES : VERDICT_UNKNOWN;
 }
 
 static void check_record(dlock_operation operation, struct answer *answers, size_t nodes)
@@ -232,7 +233,7 @@ static void check_record(dlock_operation operation, struct answer *answers, size
     const size_t held = most_of_one(answers, nodes), open = count(answers, nodes, VOTE_NONE),
                  failed = count(answers, nodes, VOTE_FAILED);
     const enum verdict verdict = quorum_judge(operation, answers, nodes);
-    if (open == 0 && verdict != record_at_the_end(operation, held, failed, nodes))
+    if (open == 0 && verdict != record_at_the_end(held, failed, nodes))
         fail_on("the answers mean something else", operation, answers, nodes);
     if (more_than_half(held, nodes) && verdict != VERDICT_YES)
         fail_on("a majority knows the holder", operation, answers, nodes);
@@ -241,7 +242,7 @@ static void check_record(dlock_operation operation, struct answer *answers, size
     bool possible[VERDICT_UNKNOWN + 1] = {false};
     for (size_t more_held = 0; more_held <= open; more_held++)
         for (size_t more_failed = 0; more_held + more_failed <= open; more_failed++)
-            possible[record_at_the_end(operation, held + more_held, failed + more_failed, nodes)] = true;
+            possible[record_at_the_end(held + more_held, failed + more_failed, nodes)] = true;
     if (!possible[VERDICT_YES] && !possible[VERDICT_NO] && verdict != VERDICT_UNKNOWN)
         fail_on("it cannot become known any more, and is waited for", operation, answers, nodes);
 }

@@ -95,7 +95,7 @@ static void what_is_not_said(void **state)
     accept("redis:");
     assert_string_equal(settings.prefix, "distributed-locks");
     assert_int_equal(settings.connect_timeout_ms, 5000);
-    assert_true(settings.guard_ms == GUARD_BY_TTL);
+    assert_true(settings.guard_ms == GUARD_DEFAULT);
 }
 
 static void a_socket(void **state)
