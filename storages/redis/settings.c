@@ -162,6 +162,12 @@ static dlock_status read_common(const dlock_url *url, struct settings *settings,
     return status;
 }
 
+/* All programs ask the nodes in one order, whatever the order of their URLs. */
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct address *)a)->name, ((const struct address *)b)->name);
+}
+
 dlock_status settings_read(const dlock_url *urls, uint32_t timeout_ms, struct settings *ret, dlock_error *error)
 {
     *ret = (struct settings){.guard_ms = GUARD_DEFAULT};
@@ -182,5 +188,6 @@ dlock_status settings_read(const dlock_url *urls, uint32_t timeout_ms, struct se
         ret->prefix = DEFAULT_PREFIX;
     if (!ret->connect_timeout_ms)
         ret->connect_timeout_ms = timeout_ms;
+    qsort(ret->addresses, ret->count, sizeof ret->addresses[0], by_name);
     return DLOCK_OK;
 }

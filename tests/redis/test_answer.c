@@ -28,8 +28,8 @@ static void assert_command(enum question question, const dlock_request *asked, b
         size += (size_t)snprintf(expected + size, sizeof expected - size, "$%zu\r\n%s\r\n", strlen(word), word);
     }
     char *command = NULL;
-    assert_int_equal(answer_command(&command, question, "pre", asked, 18446744073709551615u, 1700000000000001, eval),
-                     size);
+    const struct details details = {.fence = UINT64_MAX, .acquired_at_us = 1700000000000001, .nodes = 31, .node = 30};
+    assert_int_equal(answer_command(&command, question, "pre", asked, &details, eval), size);
     assert_memory_equal(command, expected, size);
     answer_free_command(command);
 }
@@ -45,7 +45,8 @@ static void commands(void **state)
         [ASK_RELEASE] = {KEYS, "release", "box:1:abc"},
         [ASK_INSPECT] = {KEYS, "inspect", "box:1:abc"},
         [ASK_BREAK] = {KEYS, "break", "box:1:abc"},
-        [ASK_SETTLE] = {KEYS, "settle", "box:1:abc", "30000", "18446744073709551615"},
+        [ASK_PROPOSE] = {KEYS, "propose", "box:1:abc", "30000", "31", "30"},
+        [ASK_SETTLE] = {KEYS, "settle", "box:1:abc", "18446744073709551615"},
         [ASK_REPAIR] = {KEYS, "repair", "box:1:abc", "30000", "18446744073709551615", "1700000000000001"},
         [ASK_RETURN] = {KEYS, "release", "box:1:abc"},
     };
@@ -65,7 +66,8 @@ static void the_longest_names_fit(void **state)
     memset(key, 'k', sizeof key - 1);
     prefix[sizeof prefix - 1] = key[sizeof key - 1] = '\0';
     const dlock_request longest = {.key = key, .owner = "o", .ttl_ms = DLOCK_TTL_MAX_MS};
-    assert_true(answer_command(&command, ASK_REPAIR, prefix, &longest, UINT64_MAX, INT64_MAX, false) > 0);
+    const struct details details = {.fence = UINT64_MAX, .acquired_at_us = INT64_MAX};
+    assert_true(answer_command(&command, ASK_REPAIR, prefix, &longest, &details, false) > 0);
     char both[sizeof prefix + sizeof key + 4], counter[sizeof prefix + 8];
     snprintf(both, sizeof both, "%s:%s\r\n", prefix, key);
     snprintf(counter, sizeof counter, "%s#fence\r\n", prefix);
@@ -92,7 +94,7 @@ static bool read_reply(const char *bytes, enum question question)
     /* What was known of the node before, from an earlier request perhaps: only `asked` stays. */
     memset(&answer, 0, sizeof answer);
     answer.asked = true;
-    answer.holds = answer.told = answer.returned = answer.settled = answer.uncertain = true;
+    answer.holds = answer.told = answer.returned = answer.settled = answer.held_before = answer.uncertain = true;
     answer.info.fence = 77;
     const bool ok = answer_read(reply, question, &answer, why, sizeof why);
     freeReplyObject(reply);
@@ -105,14 +107,19 @@ static bool read_reply(const char *bytes, enum question question)
 static void acquired(void **state)
 {
     (void)state;
-    assert_true(read_reply("*3\r\n:1\r\n$16\r\n1700000000000001\r\n:0\r\n", ASK_ACQUIRE));
-    assert_int_equal(answer.vote, VOTE_YES);
-    assert_int_equal(answer.info.fence, 1700000000000001);
-    assert_true(answer.holds);
-    assert_false(answer.uncertain);
-    assert_true(read_reply("*3\r\n:1\r\n$1\r\n7\r\n:1\r\n", ASK_ACQUIRE));
-    assert_int_equal(answer.vote, VOTE_YES);
-    assert_int_equal(answer.info.fence, 7);
+    static const enum question questions[] = {ASK_ACQUIRE, ASK_PROPOSE};
+    for (size_t i = 0; i < 2; i++) {
+        assert_true(read_reply("*3\r\n:1\r\n$16\r\n1700000000000001\r\n:0\r\n", questions[i]));
+        assert_int_equal(answer.vote, VOTE_YES);
+        assert_int_equal(answer.info.fence, 1700000000000001);
+        assert_true(answer.holds);
+        assert_false(answer.held_before);
+        assert_false(answer.uncertain);
+        assert_true(read_reply("*3\r\n:1\r\n$1\r\n7\r\n:1\r\n", questions[i]));
+        assert_int_equal(answer.vote, VOTE_YES);
+        assert_true(answer.held_before);
+        assert_int_equal(answer.info.fence, 7);
+    }
 }
 
 #define OF_OURS(bytes) "*4\r\n:0\r\n" bytes ":20000\r\n$16\r\n1700000000500001\r\n"
@@ -120,10 +127,10 @@ static void acquired(void **state)
 static void held_by_somebody(void **state)
 {
     (void)state;
-    static const enum question questions[] = {ASK_ACQUIRE, ASK_INSPECT, ASK_BREAK};
-    for (size_t i = 0; i < 3; i++) {
+    static const enum question questions[] = {ASK_ACQUIRE, ASK_PROPOSE, ASK_INSPECT, ASK_BREAK};
+    for (size_t i = 0; i < 4; i++) {
         assert_true(read_reply(OF_OURS("$37\r\nbox:2:xyz 1234 30000 1700000000000001\r\n"), questions[i]));
-        assert_int_equal(answer.vote, questions[i] == ASK_ACQUIRE ? VOTE_OTHER : VOTE_YES);
+        assert_int_equal(answer.vote, i < 2 ? VOTE_OTHER : VOTE_YES);
         assert_string_equal(answer.info.owner, "box:2:xyz");
         assert_int_equal(answer.info.fence, 1234);
         assert_int_equal(answer.info.ttl_ms, 30000);
@@ -242,13 +249,16 @@ static void what_is_no_answer(void **state)
         {ASK_ACQUIRE, "*0\r\n"},
         {ASK_ACQUIRE, "*1\r\n$1\r\n1\r\n"},
         {ASK_ACQUIRE, "*1\r\n:1\r\n"},
-        {ASK_ACQUIRE, "*2\r\n:1\r\n:5\r\n"},
-        {ASK_ACQUIRE, "*2\r\n:1\r\n$1\r\nx\r\n"},
-        {ASK_ACQUIRE, "*2\r\n:1\r\n$0\r\n\r\n"},
-        {ASK_ACQUIRE, "*2\r\n:1\r\n$2\r\n-1\r\n"},
-        {ASK_ACQUIRE, "*2\r\n:1\r\n$2\r\n5 \r\n"},
-        {ASK_ACQUIRE, "*2\r\n:1\r\n$20\r\n18446744073709551616\r\n"},
-        {ASK_ACQUIRE, "*2\r\n:2\r\n$1\r\n5\r\n"},
+        {ASK_ACQUIRE, "*2\r\n:1\r\n$1\r\n5\r\n"},
+        {ASK_ACQUIRE, "*3\r\n:1\r\n:5\r\n:0\r\n"},
+        {ASK_ACQUIRE, "*3\r\n:1\r\n$1\r\n5\r\n$1\r\n0\r\n"},
+        {ASK_PROPOSE, "*1\r\n:0\r\n"},
+        {ASK_ACQUIRE, "*3\r\n:1\r\n$1\r\nx\r\n:0\r\n"},
+        {ASK_ACQUIRE, "*3\r\n:1\r\n$0\r\n\r\n:0\r\n"},
+        {ASK_ACQUIRE, "*3\r\n:1\r\n$2\r\n-1\r\n:0\r\n"},
+        {ASK_ACQUIRE, "*3\r\n:1\r\n$2\r\n5 \r\n:0\r\n"},
+        {ASK_ACQUIRE, "*3\r\n:1\r\n$20\r\n18446744073709551616\r\n:0\r\n"},
+        {ASK_ACQUIRE, "*3\r\n:2\r\n$1\r\n5\r\n:0\r\n"},
         {ASK_ACQUIRE, "*1\r\n:0\r\n"},
         {ASK_ACQUIRE, "*4\r\n:0\r\n$-1\r\n:1\r\n$1\r\n1\r\n"},
         {ASK_ACQUIRE, "*4\r\n:0\r\n$1\r\nx\r\n$1\r\n1\r\n$1\r\n1\r\n"},

@@ -57,11 +57,13 @@ static void for_all(size_t nodes, const struct answer *choices, size_t choice_co
 
 static const struct answer *options_of(dlock_operation operation, size_t *ret)
 {
-    static struct answer of_acquire[4], of_hold[5], of_record[5];
+    static struct answer of_acquire[5], of_hold[5], of_record[5];
     of_acquire[0] = nothing(VOTE_NONE);
     of_acquire[1] = nothing(VOTE_YES);
     of_acquire[2] = held_by(VOTE_OTHER, "other", 3, 100);
     of_acquire[3] = nothing(VOTE_FAILED);
+    of_acquire[4] = nothing(VOTE_YES);
+    of_acquire[4].held_before = true;
     for (int i = 0; i < 5; i++)
         of_hold[i] = nothing((enum vote)i);
     of_record[0] = nothing(VOTE_NONE);
@@ -69,7 +71,7 @@ static const struct answer *options_of(dlock_operation operation, size_t *ret)
     of_record[2] = held_by(VOTE_YES, "b", 4, 100);
     of_record[3] = nothing(VOTE_ABSENT);
     of_record[4] = nothing(VOTE_FAILED);
-    *ret = operation == DLOCK_ACQUIRE ? 4 : 5;
+    *ret = 5;
     return operation == DLOCK_ACQUIRE                                ? of_acquire
            : operation == DLOCK_EXTEND || operation == DLOCK_RELEASE ? of_hold
                                                                      : of_record;
@@ -142,12 +144,23 @@ static void a_verdict_is_never_revoked(void **state)
     for_all_operations(6, check_that_it_stands);
 }
 
+static size_t count_held_before(const struct answer *answers, size_t nodes)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < nodes; i++)
+        found += answers[i].held_before;
+    return found;
+}
+
 static void check_acquire(dlock_operation operation, struct answer *answers, size_t nodes)
 {
     const size_t yes = count(answers, nodes, VOTE_YES), open = count(answers, nodes, VOTE_NONE),
-                 other = count(answers, nodes, VOTE_OTHER), failed = count(answers, nodes, VOTE_FAILED);
+                 other = count(answers, nodes, VOTE_OTHER), failed = count(answers, nodes, VOTE_FAILED),
+                 before = count_held_before(answers, nodes);
     const enum verdict verdict = quorum_judge(operation, answers, nodes);
-    if ((verdict == VERDICT_YES) != more_than_half(yes, nodes))
+    /* Whether it is the hold of before, with the fence of that, has to be certain as well. */
+    const bool is_certain = before == 0 || more_than_half(before, nodes) || !more_than_half(before + open, nodes);
+    if ((verdict == VERDICT_YES) != (more_than_half(yes, nodes) && is_certain))
         fail_on("granted if more than half say so, and only then", operation, answers, nodes);
     if (verdict == VERDICT_UNKNOWN)
         fail_on("an ACQUIRE is granted or not", operation, answers, nodes);
@@ -218,12 +231,13 @@ static size_t most_of_one(const struct answer *answers, size_t nodes)
     return of_a > of_b ? of_a : of_b;
 }
 
-/* What may be a hold counts as one, unless too many failed to say anything. */
+/* Who keeps all others from a majority holds the key. What may be such a hold counts as one, unless too many failed to
+ * say anything. */
 static enum verdict record_at_the_end(size_t held, size_t failed, size_t nodes)
 {
-    if (more_than_half(held, nodes))
+    if (!more_than_half(nodes - held, nodes))
         return VERDICT_YES;
-    if (!more_than_half(held + failed, nodes))
+    if (more_than_half(nodes - held - failed, nodes))
         return VERDICT_NO;
     return held > 0 && !more_than_half(failed, nodes) ? VERDICT_YES : VERDICT_UNKNOWN;
 }
@@ -235,14 +249,14 @@ static void check_record(dlock_operation operation, struct answer *answers, size
     const enum verdict verdict = quorum_judge(operation, answers, nodes);
     if (open == 0 && verdict != record_at_the_end(held, failed, nodes))
         fail_on("the answers mean something else", operation, answers, nodes);
-    if (more_than_half(held, nodes) && verdict != VERDICT_YES)
-        fail_on("a majority knows the holder", operation, answers, nodes);
-    if (!more_than_half(held + open + failed, nodes) && verdict != VERDICT_NO)
-        fail_on("nobody can hold it", operation, answers, nodes);
     bool possible[VERDICT_UNKNOWN + 1] = {false};
     for (size_t more_held = 0; more_held <= open; more_held++)
         for (size_t more_failed = 0; more_held + more_failed <= open; more_failed++)
             possible[record_at_the_end(held + more_held, failed + more_failed, nodes)] = true;
+    if (!more_than_half(nodes - held, nodes) && verdict != VERDICT_YES)
+        fail_on("the holder is certain", operation, answers, nodes);
+    if (!possible[VERDICT_YES] && !possible[VERDICT_UNKNOWN] && verdict != VERDICT_NO)
+        fail_on("nobody can hold it", operation, answers, nodes);
     if (!possible[VERDICT_YES] && !possible[VERDICT_NO] && verdict != VERDICT_UNKNOWN)
         fail_on("it cannot become known any more, and is waited for", operation, answers, nodes);
 }
@@ -282,7 +296,7 @@ static void two_owners_are_never_granted_both(void **state)
 
 static bool knows(const struct answer *answer)
 {
-    return answer->vote == VOTE_YES && (answer->settled || answer->info.fence == FENCE);
+    return answer->vote == VOTE_YES && (answer->settled || (answer->held_before && answer->info.fence == FENCE));
 }
 
 static void check_settled(dlock_operation operation, struct answer *answers, size_t nodes)
@@ -303,26 +317,39 @@ static void a_fence_is_settled_when_more_than_half_know_it(void **state)
 {
     (void)state;
     struct answer choices[7] = {
-        nothing(VOTE_NONE),   held_by(VOTE_YES, "", FENCE, 0), held_by(VOTE_YES, "", 3, 0), nothing(VOTE_FAILED),
-        nothing(VOTE_FAILED), held_by(VOTE_YES, "", 4, 0),     nothing(VOTE_OTHER)};
-    choices[4].holds = true; /* a node without a vote: it has the record all the same */
+        nothing(VOTE_NONE),   held_by(VOTE_YES, "", FENCE, 0), held_by(VOTE_YES, "", FENCE, 0), nothing(VOTE_FAILED),
+        nothing(VOTE_FAILED), held_by(VOTE_YES, "", 4, 0),     held_by(VOTE_YES, "", 4, 0)};
+    choices[2].held_before = true; /* without that, a fence is only proposed */
+    choices[4].holds = true;       /* a node without a vote: it has the record all the same */
     choices[4].settled = true;
     choices[4].info.fence = FENCE;
     choices[5].settled = true;
+    choices[6].held_before = true;
     for (size_t nodes = 1; nodes <= 6; nodes++)
         for_all(nodes, choices, 7, check_settled, DLOCK_ACQUIRE);
 }
 
-static void the_largest_fence_that_was_granted_counts(void **state)
+static void the_largest_fence_that_was_proposed_counts(void **state)
 {
     (void)state;
     struct answer answers[] = {held_by(VOTE_YES, "", 5, 0), held_by(VOTE_FAILED, "", 9, 0), held_by(VOTE_YES, "", 7, 0),
                                held_by(VOTE_OTHER, "b", 8, 0), nothing(VOTE_NONE)};
-    assert_int_equal(quorum_largest_fence(answers, 5), 7);
-    assert_int_equal(quorum_largest_fence(answers, 2), 5);
+    assert_int_equal(quorum_fence(answers, 5), 7);
+    assert_int_equal(quorum_fence(answers, 2), 5);
     answers[0].info.fence = UINT64_MAX;
-    assert_true(quorum_largest_fence(answers, 5) == UINT64_MAX);
-    assert_int_equal(quorum_largest_fence(answers + 3, 2), 0);
+    assert_true(quorum_fence(answers, 5) == UINT64_MAX);
+    assert_int_equal(quorum_fence(answers + 3, 2), 0);
+}
+
+/* A hold that a majority has keeps its fence, whatever nodes propose that did not know of it. */
+static void a_hold_of_before_keeps_its_fence(void **state)
+{
+    (void)state;
+    struct answer answers[] = {held_by(VOTE_YES, "", 5, 0), held_by(VOTE_YES, "", 9, 0), held_by(VOTE_YES, "", 5, 0)};
+    answers[0].held_before = answers[2].held_before = true;
+    assert_int_equal(quorum_fence(answers, 3), 5);
+    answers[2].held_before = false; /* that of a minority is over */
+    assert_int_equal(quorum_fence(answers, 3), 9);
 }
 
 /* ---- the holder ---------------------------------------------------------------------------------------------------
@@ -354,66 +381,24 @@ static void a_yes_without_an_owner_names_nobody(void **state)
     assert_string_equal(holder.owner, "b");
 }
 
-static void its_fence_is_what_most_of_its_nodes_know(void **state)
+/* Any majority has a node that knows the fence; the last extension, which a majority has, is the longest. */
+static void what_is_known_of_a_hold_is_the_latest(void **state)
 {
     (void)state;
     dlock_info holder;
-    struct answer answers[] = {held_by(VOTE_YES, "a", 9, 1), held_by(VOTE_YES, "a", 5, 1), held_by(VOTE_YES, "a", 5, 1),
-                               held_by(VOTE_YES, "b", 9, 1), held_by(VOTE_YES, "a", 4, 1)};
-    assert_int_equal(quorum_holder(answers, 5, &holder), 4);
+    struct answer answers[] = {held_by(VOTE_YES, "a", 0, 30), held_by(VOTE_YES, "a", 5, 70),
+                               held_by(VOTE_OTHER, "a", 4, 50), held_by(VOTE_YES, "b", 9, 99),
+                               held_by(VOTE_FAILED, "a", 8, 98)};
+    answers[0].info.ttl_ms = 40;
+    answers[1].info.ttl_ms = 80;
+    assert_int_equal(quorum_holder(answers, 5, &holder), 3);
+    assert_string_equal(holder.owner, "a");
     assert_int_equal(holder.fence, 5);
-    answers[4].info.fence = 9; /* two and two: the largest */
-    quorum_holder(answers, 5, &holder);
-    assert_int_equal(holder.fence, 9);
-}
-
-/* The first moment at which more than half of the nodes are without a live record of `a`. */
-static int64_t free_for_others(const struct answer *answers, size_t nodes)
-{
-    for (int64_t ms = 0;; ms++) {
-        size_t without = 0;
-        for (size_t i = 0; i < nodes; i++)
-            without += answers[i].info.owner[0] != 'a' || answers[i].info.remaining_ms <= ms;
-        if (more_than_half(without, nodes))
-            return ms;
-    }
-}
-
-static void check_remaining(dlock_operation operation, struct answer *answers, size_t nodes)
-{
-    dlock_info holder;
-    size_t of_a = 0;
-    int64_t least = INT64_MAX;
-    for (size_t i = 0; i < nodes; i++)
-        if (answers[i].info.owner[0] == 'a') {
-            of_a++;
-            least = answers[i].info.remaining_ms < least ? answers[i].info.remaining_ms : least;
-        }
-    if (of_a == 0 || quorum_holder(answers, nodes, &holder) != of_a || holder.owner[0] != 'a')
-        return;
-    /* Of one that is in nobody's way by itself, it is the least that a node says. */
-    const int64_t others = free_for_others(answers, nodes), expected = others > 0 ? others : least;
-    if (holder.remaining_ms != expected)
-        fail_on("what remains is until others can have more than half", operation, answers, nodes);
-}
-
-static void what_remains_is_until_others_can_have_a_majority(void **state)
-{
-    (void)state;
-    const struct answer choices[] = {nothing(VOTE_ABSENT), held_by(VOTE_YES, "a", 1, 2), held_by(VOTE_OTHER, "a", 1, 5),
-                                     held_by(VOTE_YES, "a", 1, 9), held_by(VOTE_YES, "b", 1, 7)};
-    for (size_t nodes = 1; nodes <= NODES; nodes++)
-        for_all(nodes, choices, 5, check_remaining, DLOCK_INSPECT);
-}
-
-static void what_never_ends_is_not_known(void **state)
-{
-    (void)state;
-    dlock_info holder;
-    const struct answer answers[] = {held_by(VOTE_YES, "a", 1, 50), held_by(VOTE_YES, "a", 1, -1),
-                                     held_by(VOTE_YES, "a", 1, 70)};
-    quorum_holder(answers, 3, &holder);
-    assert_int_equal(holder.remaining_ms, -1);
+    assert_int_equal(holder.remaining_ms, 70);
+    assert_int_equal(holder.ttl_ms, 80);
+    assert_int_equal(quorum_holder(answers, 1, &holder), 1); /* not known yet */
+    assert_int_equal(holder.fence, 0);
+    assert_int_equal(holder.remaining_ms, 30);
 }
 
 /* ---- when there is no majority ------------------------------------------------------------------------------------
@@ -472,12 +457,11 @@ int main(void)
         cmocka_unit_test(inspect_and_break_find_the_holder_of_a_majority),
         cmocka_unit_test(two_owners_are_never_granted_both),
         cmocka_unit_test(a_fence_is_settled_when_more_than_half_know_it),
-        cmocka_unit_test(the_largest_fence_that_was_granted_counts),
+        cmocka_unit_test(the_largest_fence_that_was_proposed_counts),
+        cmocka_unit_test(a_hold_of_before_keeps_its_fence),
         cmocka_unit_test(the_holder_is_who_most_nodes_name),
         cmocka_unit_test(a_yes_without_an_owner_names_nobody),
-        cmocka_unit_test(its_fence_is_what_most_of_its_nodes_know),
-        cmocka_unit_test(what_remains_is_until_others_can_have_a_majority),
-        cmocka_unit_test(what_never_ends_is_not_known),
+        cmocka_unit_test(what_is_known_of_a_hold_is_the_latest),
         cmocka_unit_test(a_failure_is_what_keeps_a_majority_away),
         cmocka_unit_test(an_acquire_is_busy_if_a_majority_was_there),
     };
