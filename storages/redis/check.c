@@ -12,6 +12,7 @@
 #define OLDEST_MINOR    2 /* versions before it get no repairs any more */
 #define CLOCKS_APART_US 500000
 #define CLOCK_UNKNOWN   INT64_MIN
+#define TIME_MAX_S      1000000000000 /* more is no time */
 
 struct checking {
     struct redis_session *session;
@@ -127,9 +128,9 @@ static void read_time(void *arg, const redisReply *reply)
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 || reply->element[0]->type != REDIS_REPLY_STRING ||
         reply->element[1]->type != REDIS_REPLY_STRING)
         return;
-    const int64_t theirs =
-        strtoll(reply->element[0]->str, NULL, 10) * 1000000 + strtoll(reply->element[1]->str, NULL, 10);
-    checking->clock_us = theirs - (checking->asked_at + now) / 2;
+    const int64_t seconds = strtoll(reply->element[0]->str, NULL, 10), us = strtoll(reply->element[1]->str, NULL, 10);
+    if (seconds >= 0 && seconds <= TIME_MAX_S && us >= 0 && us < 1000000)
+        checking->clock_us = seconds * 1000000 + us - (checking->asked_at + now) / 2;
 }
 
 static bool ask(struct checking *checking, int count, const char *const *words,
