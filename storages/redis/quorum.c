@@ -16,6 +16,56 @@ size_t quorum_count(const struct answer *answers, size_t nodes, enum vote vote)
     return count;
 }
 
+/* ---- the holder ---------------------------------------------------------------------------------------------------
+ */
+
+/* Does the node know of a record, and say what it is? */
+static bool tells(const struct answer *answer)
+{
+    return (answer->vote == VOTE_YES || answer->vote == VOTE_OTHER) && answer->info.owner[0];
+}
+
+static size_t count_owner(const struct answer *answers, size_t nodes, const char *owner)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < nodes; i++)
+        count += tells(&answers[i]) && strcmp(answers[i].info.owner, owner) == 0;
+    return count;
+}
+
+/* What any majority of the nodes knows of the hold: of two majorities the later one has the larger numbers. */
+static void take_latest(const struct answer *answers, size_t nodes, dlock_info *holder)
+{
+    for (size_t i = 0; i < nodes; i++) {
+        const dlock_info *info = &answers[i].info;
+        if (!tells(&answers[i]) || strcmp(info->owner, holder->owner) != 0)
+            continue;
+        if (info->fence > holder->fence)
+            holder->fence = info->fence;
+        if (info->remaining_ms > holder->remaining_ms) {
+            holder->remaining_ms = info->remaining_ms;
+            holder->ttl_ms = info->ttl_ms;
+        }
+    }
+}
+
+size_t quorum_holder(const struct answer *answers, size_t nodes, dlock_info *ret)
+{
+    size_t most = 0;
+    *ret = (dlock_info){0};
+    for (size_t i = 0; i < nodes && most < quorum_of(nodes); i++) {
+        const size_t count = tells(&answers[i]) ? count_owner(answers, nodes, answers[i].info.owner) : 0;
+        if (count > most) {
+            most = count;
+            *ret = answers[i].info;
+        }
+    }
+    take_latest(answers, nodes, ret);
+    return most;
+}
+
+/* ---- verdicts --------------------------------------------------------------------------------------------------- */
+
 /* So many nodes keep everybody else from a majority. */
 static size_t blocking(size_t nodes)
 {
@@ -47,7 +97,8 @@ static enum verdict judge_acquire(const struct answer *answers, size_t nodes)
         return is_told_from_new(answers, nodes, open) ? VERDICT_YES : VERDICT_OPEN;
     if (yes + open >= needed)
         return VERDICT_OPEN;
-    if (open == 0 || quorum_count(answers, nodes, VOTE_OTHER) >= needed)
+    dlock_info holder;
+    if (open == 0 || quorum_holder(answers, nodes, &holder) >= needed)
         return VERDICT_NO;
     return quorum_count(answers, nodes, VOTE_FAILED) >= blocking(nodes) ? VERDICT_NO : VERDICT_OPEN;
 }
@@ -120,54 +171,6 @@ uint64_t quorum_fence(const struct answer *answers, size_t nodes)
         if (answers[i].vote == VOTE_YES && (!old || answers[i].held_before) && answers[i].info.fence > largest)
             largest = answers[i].info.fence;
     return largest;
-}
-
-/* ---- the holder ---------------------------------------------------------------------------------------------------
- */
-
-/* Does the node know of a record, and say what it is? */
-static bool tells(const struct answer *answer)
-{
-    return (answer->vote == VOTE_YES || answer->vote == VOTE_OTHER) && answer->info.owner[0];
-}
-
-static size_t count_owner(const struct answer *answers, size_t nodes, const char *owner)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < nodes; i++)
-        count += tells(&answers[i]) && strcmp(answers[i].info.owner, owner) == 0;
-    return count;
-}
-
-/* What any majority of the nodes knows of the hold: of two majorities the later one has the larger numbers. */
-static void take_latest(const struct answer *answers, size_t nodes, dlock_info *holder)
-{
-    for (size_t i = 0; i < nodes; i++) {
-        const dlock_info *info = &answers[i].info;
-        if (!tells(&answers[i]) || strcmp(info->owner, holder->owner) != 0)
-            continue;
-        if (info->fence > holder->fence)
-            holder->fence = info->fence;
-        if (info->remaining_ms > holder->remaining_ms) {
-            holder->remaining_ms = info->remaining_ms;
-            holder->ttl_ms = info->ttl_ms;
-        }
-    }
-}
-
-size_t quorum_holder(const struct answer *answers, size_t nodes, dlock_info *ret)
-{
-    size_t most = 0;
-    *ret = (dlock_info){0};
-    for (size_t i = 0; i < nodes && most < quorum_of(nodes); i++) {
-        const size_t count = tells(&answers[i]) ? count_owner(answers, nodes, answers[i].info.owner) : 0;
-        if (count > most) {
-            most = count;
-            *ret = answers[i].info;
-        }
-    }
-    take_latest(answers, nodes, ret);
-    return most;
 }
 
 /* ---- when there is no majority ------------------------------------------------------------------------------------

@@ -178,7 +178,7 @@ static void busy_changes_nothing(void **state)
     dlock_request request;
     do {
         request = ask(two, DLOCK_ACQUIRE, key, "two", LONG_MS);
-        if (request.status == DLOCK_BUSY)
+        if (request.status == DLOCK_BUSY && !request.contended)
             assert_string_equal(request.info.owner, "one");
     } while (request.status == DLOCK_BUSY && !patience_is_over(before));
     assert_status(request, DLOCK_OK);
