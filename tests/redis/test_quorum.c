@@ -57,13 +57,14 @@ static void for_all(size_t nodes, const struct answer *choices, size_t choice_co
 
 static const struct answer *options_of(dlock_operation operation, size_t *ret)
 {
-    static struct answer of_acquire[5], of_hold[5], of_record[5];
+    static struct answer of_acquire[6], of_hold[5], of_record[5];
     of_acquire[0] = nothing(VOTE_NONE);
     of_acquire[1] = nothing(VOTE_YES);
-    of_acquire[2] = held_by(VOTE_OTHER, "other", 3, 100);
+    of_acquire[2] = held_by(VOTE_OTHER, "a", 3, 100);
     of_acquire[3] = nothing(VOTE_FAILED);
     of_acquire[4] = nothing(VOTE_YES);
     of_acquire[4].held_before = true;
+    of_acquire[5] = held_by(VOTE_OTHER, "b", 3, 100);
     for (int i = 0; i < 5; i++)
         of_hold[i] = nothing((enum vote)i);
     of_record[0] = nothing(VOTE_NONE);
@@ -71,7 +72,7 @@ static const struct answer *options_of(dlock_operation operation, size_t *ret)
     of_record[2] = held_by(VOTE_YES, "b", 4, 100);
     of_record[3] = nothing(VOTE_ABSENT);
     of_record[4] = nothing(VOTE_FAILED);
-    *ret = 5;
+    *ret = operation == DLOCK_ACQUIRE ? 6 : 5;
     return operation == DLOCK_ACQUIRE                                ? of_acquire
            : operation == DLOCK_EXTEND || operation == DLOCK_RELEASE ? of_hold
                                                                      : of_record;
@@ -86,6 +87,16 @@ static void for_all_operations(size_t nodes_max,
             const struct answer *choices = options_of(operation, &choice_count);
             for_all(nodes, choices, choice_count, check, operation);
         }
+}
+
+static size_t most_of_one(const struct answer *answers, size_t nodes)
+{
+    size_t of_a = 0, of_b = 0;
+    for (size_t i = 0; i < nodes; i++) {
+        of_a += answers[i].info.owner[0] == 'a';
+        of_b += answers[i].info.owner[0] == 'b';
+    }
+    return of_a > of_b ? of_a : of_b;
 }
 
 static void fail_on(const char *what, dlock_operation operation, const struct answer *answers, size_t nodes)
@@ -155,8 +166,7 @@ static size_t count_held_before(const struct answer *answers, size_t nodes)
 static void check_acquire(dlock_operation operation, struct answer *answers, size_t nodes)
 {
     const size_t yes = count(answers, nodes, VOTE_YES), open = count(answers, nodes, VOTE_NONE),
-                 other = count(answers, nodes, VOTE_OTHER), failed = count(answers, nodes, VOTE_FAILED),
-                 before = count_held_before(answers, nodes);
+                 failed = count(answers, nodes, VOTE_FAILED), before = count_held_before(answers, nodes);
     const enum verdict verdict = quorum_judge(operation, answers, nodes);
     /* Whether it is the hold of before, with the fence of that, has to be certain as well. */
     const bool is_certain = before == 0 || more_than_half(before, nodes) || !more_than_half(before + open, nodes);
@@ -167,7 +177,8 @@ static void check_acquire(dlock_operation operation, struct answer *answers, siz
     if (verdict == VERDICT_YES)
         return;
     /* Whoever waits wants to know who is in the way, so this is waited for as long as it can be known. */
-    const bool can_be_granted = more_than_half(yes + open, nodes), holder_known = more_than_half(other, nodes),
+    const bool can_be_granted = more_than_half(yes + open, nodes),
+               holder_known = more_than_half(most_of_one(answers, nodes), nodes),
                too_few = !more_than_half(nodes - failed, nodes);
     const bool denied = !can_be_granted && (open == 0 || holder_known || too_few);
     if ((verdict == VERDICT_NO) != denied)
@@ -219,16 +230,6 @@ static void extend_and_release_are_decided_when_it_is_certain(void **state)
             const struct answer *choices = options_of(operation, &choice_count);
             for_all(nodes, choices, choice_count, check_hold, operation);
         }
-}
-
-static size_t most_of_one(const struct answer *answers, size_t nodes)
-{
-    size_t of_a = 0, of_b = 0;
-    for (size_t i = 0; i < nodes; i++) {
-        of_a += answers[i].info.owner[0] == 'a';
-        of_b += answers[i].info.owner[0] == 'b';
-    }
-    return of_a > of_b ? of_a : of_b;
 }
 
 /* Who keeps all others from a majority holds the key. What may be such a hold counts as one, unless too many failed to
