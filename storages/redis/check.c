@@ -1,4 +1,6 @@
 /* check.c - `dlock check`: settings and circumstances of Redis nodes that weaken locks. */
+#include "check.h"
+
 #include "session.h"
 
 #include <hiredis/hiredis.h>
@@ -59,17 +61,24 @@ static long line_number(const char *info, const char *name)
     return find_line(info, name, text, sizeof text) ? strtol(text, NULL, 10) : 0;
 }
 
-static void check_version(const struct checking *checking, const char *info)
+enum server_age check_age(const char *info, char *version, size_t size)
 {
-    char version[32];
-    if (find_line(info, "valkey_version", version, sizeof version) ||
-        !find_line(info, "redis_version", version, sizeof version))
-        return;
+    if (find_line(info, "valkey_version", version, size) || !find_line(info, "redis_version", version, size))
+        return SERVER_CURRENT;
     char *end;
     const long major = strtol(version, &end, 10), minor = *end == '.' ? strtol(end + 1, NULL, 10) : 0;
     if (major < OLDEST_MAJOR)
+        return SERVER_TOO_OLD;
+    return major == OLDEST_MAJOR && minor < OLDEST_MINOR ? SERVER_OLD : SERVER_CURRENT;
+}
+
+static void check_version(const struct checking *checking, const char *info)
+{
+    char version[32];
+    const enum server_age age = check_age(info, version, sizeof version);
+    if (age == SERVER_TOO_OLD)
         warn(checking, "its version, %s, is too old: dlock needs Redis %d", version, OLDEST_MAJOR);
-    else if (major == OLDEST_MAJOR && minor < OLDEST_MINOR)
+    else if (age == SERVER_OLD)
         warn(checking, "its version, %s, is old and gets no repairs any more", version);
 }
 
