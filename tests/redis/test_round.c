@@ -576,6 +576,25 @@ static void lists_take_prefixes_literally(void **state)
     assert_list("ax", "axb ");
 }
 
+static bool count_key(void *arg, const char *key, const dlock_info *info)
+{
+    (void)key, (void)info;
+    ++*(unsigned *)arg;
+    return true;
+}
+
+/* More than a server looks at in one step, in a session that asks about them in several batches. */
+static void lists_have_all_pages(void **state)
+{
+    (void)state;
+    unsigned count = 0;
+    dlock_error error;
+    for (int i = 0; i < NODES; i++)
+        reply_of(nodes[i], "EVAL %s 0", "for i = 1, 5000 do redis.call('SET', 'p:many' .. i, 'them') end");
+    assert_int_equal(list_keys(&opened.session, "many", count_key, &count, &error), DLOCK_OK);
+    assert_int_equal(count, 5000);
+}
+
 /* KEYS stops a server for as long as it looks, so it may be forbidden. */
 static void lists_do_without_keys(void **state)
 {
@@ -616,6 +635,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_node_that_hides_its_uptime_has_no_vote, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_waiter_is_told_when_enough_nodes_are_free, set_up, tear_down),
         cmocka_unit_test_setup_teardown(lists_take_prefixes_literally, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(lists_have_all_pages, set_up, tear_down),
         cmocka_unit_test_setup_teardown(lists_do_without_keys, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_uptime_in_seconds_may_be_too_long_by_one, set_up, tear_down),
     };
