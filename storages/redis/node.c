@@ -1,6 +1,8 @@
 /* node.c - see node.h. */
 #include "node.h"
 
+#include "answer.h"
+
 #include <errno.h>
 #include <hiredis/hiredis.h>
 #include <inttypes.h>
@@ -73,6 +75,14 @@ static void fail(struct node *node, const struct node_listener *listener, dlock_
     while (take_owed(node, &expected))
         if (expected.what < EXPECT_GREETING)
             listener->failed(listener->arg, node, &expected, expected.end > written);
+}
+
+/* The same, of what the stream says. */
+static void broken(struct node *node, const struct node_listener *listener)
+{
+    char why[sizeof node->stream.why];
+    memcpy(why, node->stream.why, sizeof why);
+    fail(node, listener, node->stream.refused ? DLOCK_REFUSED : DLOCK_UNAVAILABLE, why);
 }
 
 /* ---- queueing -----------------------------------------------------------------------------------------------------
@@ -224,9 +234,7 @@ static void step_connection(struct node *node, const struct node_listener *liste
 {
     const int64_t now = dlock_clock_us();
     if (!stream_step(&node->stream, now, node->connect_until)) {
-        char why[sizeof node->stream.why];
-        memcpy(why, node->stream.why, sizeof why);
-        fail(node, listener, DLOCK_UNAVAILABLE, why);
+        broken(node, listener);
         return;
     }
     if (node->stream.open) {
@@ -238,34 +246,6 @@ static void step_connection(struct node *node, const struct node_listener *liste
 
 /* ---- reading and writing ------------------------------------------------------------------------------------------
  */
-
-static void broken(struct node *node, const struct node_listener *listener)
-{
-    char why[sizeof node->stream.why];
-    memcpy(why, node->stream.why, sizeof why);
-    fail(node, listener, DLOCK_UNAVAILABLE, why);
-}
-
-static void write_out(struct node *node, const struct node_listener *listener)
-{
-    size_t done = 0;
-    while (done < node->out_size) {
-        const ssize_t count = stream_send(&node->stream, node->out + done, node->out_size - done);
-        if (count < 0 && errno != EAGAIN) {
-            broken(node, listener);
-            return;
-        }
-        if (count < 0)
-            break;
-        done += (size_t)count;
-        node->written += (uint64_t)count;
-    }
-    node->out_size -= done;
-    if (done > 0 && node->out_size > 0)
-        memmove(node->out, node->out + done, node->out_size);
-    if (!stream_flush(&node->stream))
-        broken(node, listener);
-}
 
 /* The number behind `name:` in the answer to INFO. */
 static bool find_number(const char *text, const char *name, int64_t *ret)
@@ -306,10 +286,9 @@ static bool greeted(struct node *node, const struct expected *expected, const re
         if (reply->type != REDIS_REPLY_ERROR)
             return true;
     }
-    const char *end = strstr(reply->str, ", with args"); /* which would be the password */
     char why[200];
-    snprintf(why, sizeof why, "%.*s", (int)(end ? end - reply->str : (ptrdiff_t)sizeof why - 1), reply->str);
-    fail(node, listener, strncmp(why, "LOADING", 7) == 0 ? DLOCK_UNAVAILABLE : DLOCK_REFUSED, why);
+    const dlock_status status = answer_classify(reply->str, why, sizeof why);
+    fail(node, listener, status, why);
     return false;
 }
 
@@ -358,6 +337,35 @@ static void read_in(struct node *node, const struct node_listener *listener)
         else
             hand_over(node, listener);
     }
+}
+
+/* What the server said before it closed the connection explains more than the error of writing to it. */
+static void write_failed(struct node *node, const struct node_listener *listener)
+{
+    read_in(node, listener);
+    if (node->state != NODE_CLOSED)
+        broken(node, listener);
+}
+
+static void write_out(struct node *node, const struct node_listener *listener)
+{
+    size_t done = 0;
+    while (done < node->out_size) {
+        const ssize_t count = stream_send(&node->stream, node->out + done, node->out_size - done);
+        if (count < 0 && errno != EAGAIN) {
+            write_failed(node, listener);
+            return;
+        }
+        if (count < 0)
+            break;
+        done += (size_t)count;
+        node->written += (uint64_t)count;
+    }
+    node->out_size -= done;
+    if (done > 0 && node->out_size > 0)
+        memmove(node->out, node->out + done, node->out_size);
+    if (!stream_flush(&node->stream))
+        write_failed(node, listener);
 }
 
 static void prepare_poll(const struct node *node, struct pollfd *ret)

@@ -153,6 +153,13 @@ static bool step_connection(struct stream *stream, int64_t now, int64_t until)
     return begin_next(stream, now, until);
 }
 
+/* Of a call of TLS: notes whether it failed for good. */
+static ssize_t noted(struct stream *stream, ssize_t result)
+{
+    stream->refused |= result < 0 && errno == EACCES;
+    return result;
+}
+
 bool stream_step(struct stream *stream, int64_t now, int64_t until)
 {
     if (!stream->connected && !step_connection(stream, now, until))
@@ -160,7 +167,8 @@ bool stream_step(struct stream *stream, int64_t now, int64_t until)
     if (!stream->connected)
         return true;
     if (stream->tls && !stream->open) {
-        const int done = stream_tls->handshake(stream->tls, stream->socket, stream->why, sizeof stream->why);
+        const ssize_t done =
+            noted(stream, stream_tls->handshake(stream->tls, stream->socket, stream->why, sizeof stream->why));
         if (done != 1)
             return done < 0 && errno == EAGAIN;
     }
@@ -188,7 +196,8 @@ static ssize_t failed(struct stream *stream)
 ssize_t stream_receive(struct stream *stream, void *bytes, size_t size)
 {
     if (stream->tls)
-        return stream_tls->receive(stream->tls, stream->socket, bytes, size, stream->why, sizeof stream->why);
+        return noted(stream,
+                     stream_tls->receive(stream->tls, stream->socket, bytes, size, stream->why, sizeof stream->why));
     const ssize_t count = recv(stream->socket, bytes, size, 0);
     return count < 0 ? failed(stream) : count;
 }
@@ -196,7 +205,8 @@ ssize_t stream_receive(struct stream *stream, void *bytes, size_t size)
 ssize_t stream_send(struct stream *stream, const void *bytes, size_t size)
 {
     if (stream->tls)
-        return stream_tls->send(stream->tls, stream->socket, bytes, size, stream->why, sizeof stream->why);
+        return noted(stream,
+                     stream_tls->send(stream->tls, stream->socket, bytes, size, stream->why, sizeof stream->why));
     const ssize_t count = send(stream->socket, bytes, size, MSG_NOSIGNAL);
     return count < 0 ? failed(stream) : count;
 }
