@@ -12,6 +12,14 @@
 /* ---- sessions -----------------------------------------------------------------------------------------------------
  */
 
+static void open_session(struct client *client)
+{
+    dlock_error error;
+    memset(client->session, 0, client->storage->session_size);
+    if (client->storage->open(client->session, client->url, &client->options, &error) != DLOCK_OK)
+        fail_msg("%s: %s", dlock_status_name(error.status), error.message);
+}
+
 struct client *client_open(uint32_t timeout_ms, const char *format, ...)
 {
     char text[2048];
@@ -26,13 +34,11 @@ struct client *client_open(uint32_t timeout_ms, const char *format, ...)
     dlock_status status = url_parse(text, &client->url, &error);
     if (status == DLOCK_OK)
         status = storages_find(client->url, &client->storage, &error);
-    if (status == DLOCK_OK) {
-        client->session = calloc(1, client->storage->session_size);
-        assert_non_null(client->session);
-        status = client->storage->open(client->session, client->url, &client->options, &error);
-    }
     if (status != DLOCK_OK)
         fail_msg("%s: %s", dlock_status_name(status), error.message);
+    client->session = calloc(1, client->storage->session_size);
+    assert_non_null(client->session);
+    open_session(client);
     return client;
 }
 
@@ -53,9 +59,25 @@ dlock_request request_of(dlock_operation operation, const char *key, const char 
 dlock_request client_ask(struct client *client, dlock_operation operation, const char *key, const char *owner,
                          uint32_t ttl_ms)
 {
-    dlock_request request = request_of(operation, key, owner, ttl_ms), *const requests[] = {&request};
-    client->storage->execute(client->session, requests, 1);
+    dlock_request request = request_of(operation, key, owner, ttl_ms);
+    client_execute(client, &request, 1);
     return request;
+}
+
+void client_execute(struct client *client, dlock_request *requests, size_t count)
+{
+    dlock_request *pointers[128];
+    bool reopen = false;
+    assert_true(count <= sizeof pointers / sizeof *pointers);
+    for (size_t i = 0; i < count; i++)
+        pointers[i] = &requests[i];
+    client->storage->execute(client->session, pointers, count);
+    for (size_t i = 0; i < count; i++)
+        reopen |= requests[i].status == DLOCK_UNAVAILABLE;
+    if (!reopen)
+        return;
+    client->storage->close(client->session);
+    open_session(client);
 }
 
 dlock_request client_ask_until(struct client *client, dlock_status wanted, dlock_operation operation, const char *key,

@@ -22,8 +22,11 @@ __attribute__((format(printf, 2, 3))) struct client *client_open(uint32_t timeou
 void client_close(struct client *client);
 
 dlock_request request_of(dlock_operation operation, const char *key, const char *owner, uint32_t ttl_ms);
+
+/* As the library does: after an answer of UNAVAILABLE the session is closed, and a new one opened for what follows. */
 dlock_request client_ask(struct client *client, dlock_operation operation, const char *key, const char *owner,
                          uint32_t ttl_ms);
+void client_execute(struct client *client, dlock_request *requests, size_t count);
 
 /* The status is as wanted. */
 #define assert_status(request, wanted) assert_answer(request, wanted, "", "", __FILE__, __LINE__)
