@@ -160,9 +160,12 @@ static void add_text(char *text, size_t size, const redisReply *reply)
 
 const char *raw(struct server *server, int node, const char *format, ...)
 {
-    static char text[65536];
+    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    static _Thread_local char text[65536];
     char path[256];
+    pthread_mutex_lock(&mutex);
     snprintf(path, sizeof path, "%s/redis.sock", server_tell(server, "folder %d", node));
+    pthread_mutex_unlock(&mutex);
     redisContext *context = redisConnectUnix(path);
     assert_non_null(context);
     if (context->err)
