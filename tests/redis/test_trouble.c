@@ -168,9 +168,9 @@ static void loading(void **state)
     struct client *client = client_open(LONG_MS, "%s", lasting.url);
     dlock_request request;
     assert_status(client_ask(client, DLOCK_ACQUIRE, "held", "holder", LONG_MS), DLOCK_OK);
-    raw(&lasting, 0, "EVAL %s 0", "for i = 1, 6000 do redis.call('SET', 'filler' .. i, i) end");
+    raw(&lasting, 0, "EVAL %s 0", "for i = 1, 60000 do redis.call('SET', 'filler' .. i, i) end");
     server_tell(&lasting, "kill");
-    server_tell(&lasting, "launch"); /* takes a minute, as it is set */
+    server_tell(&lasting, "launch"); /* takes half a minute, as it is set */
     do
         request = client_ask(client, DLOCK_ACQUIRE, "key", "owner", LONG_MS);
     while (request.status == DLOCK_UNAVAILABLE && !strstr(request.message, "LOADING"));
@@ -422,8 +422,7 @@ int main(void)
         trouble_test(fences_grow),
     };
     server_start_or_skip(&server, "redis", "--config", "enable-protected-configs yes", "--config", "lua-time-limit 10");
-    server_start_or_skip(&lasting, "redis", "--appendfsync", "always", "--config", "key-load-delay 10000", "--config",
-                         "loading-process-events-interval-bytes 1024");
+    server_start_or_skip(&lasting, "redis", "--appendfsync", "always", "--config", "key-load-delay 500");
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     server_stop(&server);
     server_stop(&lasting);
