@@ -59,10 +59,13 @@ static void fail_answer(struct task *task, struct answer *answer, dlock_status s
 /* ---- asking -------------------------------------------------------------------------------------------------------
  */
 
+/* False if it cannot be sent: what is queued for a node that is gone would reach it when nobody means it any more. */
 static bool send_question(struct redis_session *session, struct task *task, size_t node, enum question question,
                           bool eval)
 {
     char *command;
+    if (!node_takes_commands(&session->nodes[node]))
+        return false;
     const long long size = answer_command(&command, question, session->settings.prefix, task->request, task->fence,
                                           task->acquired_at_us, eval);
     if (size < 0)
@@ -162,7 +165,7 @@ static void give_back(struct redis_session *session, struct task *task, int64_t 
     for (size_t i = 0; i < session->node_count; i++) {
         struct answer *answer = &task->answers[i];
         if (answer->asked && (answer->holds || answer->vote == VOTE_NONE || answer->uncertain) &&
-            session->nodes[i].state != NODE_CLOSED && send_question(session, task, i, ASK_RETURN, false))
+            send_question(session, task, i, ASK_RETURN, false))
             answer->told = true;
         task->request->contended |= answer->told;
     }
