@@ -22,7 +22,7 @@ static void open_session(struct client *client)
 
 struct client *client_open(uint32_t timeout_ms, const char *format, ...)
 {
-    char text[2048];
+    char text[4096];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
@@ -111,7 +111,7 @@ uint64_t assert_pair(struct client *client, const char *key, const char *file, i
 
 dlock_factory *factory_open(const char *format, ...)
 {
-    char text[2048];
+    char text[4096];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
