@@ -197,13 +197,12 @@ static void settle(struct redis_session *session, struct task *task, int64_t now
 {
     task->phase = PHASE_SETTLING;
     task->fence = quorum_largest_fence(task->answers, session->node_count);
-    if (quorum_judge_settled(task->answers, session->node_count, task->fence) != VERDICT_YES) {
-        task->deadline = now + node_timeout_us(session, task->request);
-        for (size_t i = 0; i < session->node_count; i++) {
-            struct answer *answer = &task->answers[i];
-            if (answer->asked && (answer->vote == VOTE_NONE || answer->holds) && answer->info.fence != task->fence)
-                send_question(session, task, i, ASK_SETTLE, false);
-        }
+    task->deadline = now + node_timeout_us(session, task->request);
+    for (size_t i = 0; i < session->node_count; i++) {
+        struct answer *answer = &task->answers[i];
+        if (answer->asked && (answer->vote == VOTE_NONE || answer->holds) && answer->info.fence != task->fence &&
+            !send_question(session, task, i, ASK_SETTLE, false) && answer->vote == VOTE_YES)
+            fail_answer(task, answer, session->nodes[i].status, true, session->nodes[i].problem);
     }
     step_settling(session, task, now);
 }
