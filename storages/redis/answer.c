@@ -4,47 +4,75 @@
 #include "lock_script.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <hiredis/hiredis.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const NAMES[] = {
-    [ASK_ACQUIRE] = "acquire", [ASK_EXTEND] = "extend", [ASK_RELEASE] = "release", [ASK_INSPECT] = "inspect",
-    [ASK_BREAK] = "break",     [ASK_SETTLE] = "settle", [ASK_REPAIR] = "repair",   [ASK_RETURN] = "release"};
+static const char *const NAMES[] = {[ASK_ACQUIRE] = "acquire", [ASK_EXTEND] = "extend", [ASK_RELEASE] = "release",
+                                    [ASK_INSPECT] = "inspect", [ASK_BREAK] = "break",   [ASK_PROPOSE] = "propose",
+                                    [ASK_SETTLE] = "settle",   [ASK_REPAIR] = "repair", [ASK_RETURN] = "release"};
+
+/* The words of a command; `numbers` holds those of them that are made here. */
+struct words {
+    const char *words[10];
+    size_t sizes[10];
+    int count;
+    char numbers[3][24];
+    int number_count;
+};
+
+static void add_word(struct words *words, const char *word)
+{
+    words->words[words->count] = word;
+    words->sizes[words->count++] = strlen(word);
+}
+
+static void add_number(struct words *words, uint64_t number)
+{
+    char *text = words->numbers[words->number_count++];
+    snprintf(text, sizeof words->numbers[0], "%" PRIu64, number);
+    add_word(words, text);
+}
 
 long long answer_command(char **ret, enum question question, const char *prefix, const dlock_request *request,
-                         uint64_t fence, int64_t acquired_at_us, bool eval)
+                         const struct details *details, bool eval)
 {
-    char key[1024], counter[512], ttl[16], fence_text[24], acquired[24];
-    const char *arguments[10];
-    size_t sizes[10];
-    int count = 0;
-    arguments[count++] = eval ? "EVAL" : "EVALSHA";
-    arguments[count++] = eval ? LOCK_SCRIPT : LOCK_SCRIPT_SHA1;
-    arguments[count++] = "2";
+    char key[1024], counter[512];
+    struct words words = {.count = 0};
     snprintf(key, sizeof key, "%s:%s", prefix, request->key);
-    arguments[count++] = key;
     snprintf(counter, sizeof counter, "%s#fence", prefix);
-    arguments[count++] = counter;
-    arguments[count++] = NAMES[question];
-    arguments[count++] = request->owner ? request->owner : "";
-    if (question == ASK_ACQUIRE || question == ASK_EXTEND || question == ASK_SETTLE || question == ASK_REPAIR) {
-        snprintf(ttl, sizeof ttl, "%" PRIu32, request->ttl_ms);
-        arguments[count++] = ttl;
+    add_word(&words, eval ? "EVAL" : "EVALSHA");
+    add_word(&words, eval ? LOCK_SCRIPT : LOCK_SCRIPT_SHA1);
+    add_word(&words, "2");
+    add_word(&words, key);
+    add_word(&words, counter);
+    add_word(&words, NAMES[question]);
+    add_word(&words, request->owner ? request->owner : "");
+    switch (question) {
+    case ASK_PROPOSE:
+        add_number(&words, request->ttl_ms);
+        add_number(&words, details->nodes);
+        add_number(&words, details->node);
+        break;
+    case ASK_REPAIR:
+        add_number(&words, request->ttl_ms);
+        add_number(&words, details->fence);
+        add_number(&words, (uint64_t)details->acquired_at_us);
+        break;
+    case ASK_SETTLE:
+        add_number(&words, details->fence);
+        break;
+    case ASK_ACQUIRE:
+    case ASK_EXTEND:
+        add_number(&words, request->ttl_ms);
+        break;
+    default:
+        break;
     }
-    if (question == ASK_SETTLE || question == ASK_REPAIR) {
-        snprintf(fence_text, sizeof fence_text, "%" PRIu64, fence);
-        arguments[count++] = fence_text;
-    }
-    if (question == ASK_REPAIR) {
-        snprintf(acquired, sizeof acquired, "%" PRId64, acquired_at_us);
-        arguments[count++] = acquired;
-    }
-    for (int i = 0; i < count; i++)
-        sizes[i] = strlen(arguments[i]);
-    return redisFormatCommandArgv(ret, count, arguments, sizes);
+    return redisFormatCommandArgv(ret, words.count, words.words, words.sizes);
 }
 
 void answer_free_command(char *command)
@@ -60,24 +88,27 @@ static const char *const PASSING[] = {
     "LOADING",    "MASTERDOWN",           "READONLY", "OOM", "BUSY", "MISCONF", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN",
     "UNKILLABLE", "max number of clients"};
 
-/* Errors inside of a script come with words before them in some versions, so the code is looked for. */
-static bool has_word(const char *text, const char *word)
+static bool has_word(const char *text, size_t length, const char *word)
 {
-    const char *at = strstr(text, word);
-    if (!at)
-        return false;
-    const char before = at > text ? at[-1] : ' ', behind = at[strlen(word)];
-    return !isalnum((unsigned char)before) && !isalnum((unsigned char)behind);
+    const size_t size = strlen(word);
+    for (const char *at = text; (at = memmem(at, length - (size_t)(at - text), word, size)); at++) {
+        const char before = at > text ? at[-1] : ' ', behind = at[size];
+        if (!isalnum((unsigned char)before) && !isalnum((unsigned char)behind))
+            return true;
+    }
+    return false;
 }
 
 dlock_status answer_classify(const char *error, char *shown, size_t size)
 {
     /* A command that a node does not know is quoted with its arguments, which may be a password. */
     const char *end = strstr(error, ", with args");
-    const size_t length = end ? (size_t)(end - error) : strlen(error);
+    const size_t length = end ? (size_t)(end - error) : strlen(error), first = strcspn(error, " ");
     snprintf(shown, size, "%.*s", (int)(length < size ? length : size - 1), error);
+    /* The first word is the code, but errors inside of a script come with words before it in some versions. */
+    const size_t searched = strncmp(error, "ERR ", 4) == 0 ? length : first;
     for (size_t i = 0; i < sizeof PASSING / sizeof PASSING[0]; i++)
-        if (has_word(error, PASSING[i]))
+        if (has_word(error, searched, PASSING[i]))
             return DLOCK_UNAVAILABLE;
     return DLOCK_REFUSED;
 }
@@ -93,8 +124,9 @@ bool answer_is_noscript(const redisReply *reply)
 static bool read_number(const char *text, uint64_t *ret)
 {
     char *end;
+    errno = 0;
     *ret = strtoull(text, &end, 10);
-    return text[0] >= '0' && text[0] <= '9' && *end == '\0';
+    return text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0;
 }
 
 /* Takes the last word, a number, off `text`. */
@@ -113,8 +145,8 @@ static void read_value(const char *value, uint64_t now_us, dlock_info *info)
     char owner[DLOCK_OWNER_SIZE + 64];
     uint64_t acquired, ttl, fence;
     info->held_ms = -1;
-    snprintf(owner, sizeof owner, "%s", value);
-    if (take_number(owner, &acquired) && take_number(owner, &ttl) && take_number(owner, &fence) && owner[0] &&
+    const bool whole = snprintf(owner, sizeof owner, "%s", value) < (int)sizeof owner;
+    if (whole && take_number(owner, &acquired) && take_number(owner, &ttl) && take_number(owner, &fence) && owner[0] &&
         ttl <= DLOCK_TTL_MAX_MS) {
         info->fence = fence;
         info->ttl_ms = (uint32_t)ttl;
@@ -143,17 +175,18 @@ static bool read_description(const redisReply *reply, dlock_info *info)
     return true;
 }
 
-/* {1, fence, whether it was held before} or a description */
+/* {1, fence, 1 if it was held before} or a description */
 static bool read_acquire(const redisReply *reply, long long code, struct answer *ret)
 {
     if (code == 0) {
         ret->vote = VOTE_OTHER;
         return read_description(reply, &ret->info);
     }
-    const redisReply *fence = element(reply, 1, REDIS_REPLY_STRING);
+    const redisReply *fence = element(reply, 1, REDIS_REPLY_STRING), *before = element(reply, 2, REDIS_REPLY_INTEGER);
     ret->vote = VOTE_YES;
     ret->holds = true;
-    return code == 1 && fence && read_number(fence->str, &ret->info.fence);
+    ret->held_before = before && before->integer == 1;
+    return code == 1 && before && fence && read_number(fence->str, &ret->info.fence);
 }
 
 /* {0} nothing there, {2} of somebody else, {1, fence, time of the acquire} */
@@ -166,7 +199,8 @@ static bool read_extend(const redisReply *reply, long long code, struct answer *
     const redisReply *fence = element(reply, 1, REDIS_REPLY_STRING), *at = element(reply, 2, REDIS_REPLY_STRING);
     uint64_t acquired = 0;
     ret->vote = VOTE_YES;
-    const bool ok = fence && at && read_number(fence->str, &ret->info.fence) && read_number(at->str, &acquired);
+    const bool ok = fence && at && read_number(fence->str, &ret->info.fence) && read_number(at->str, &acquired) &&
+                    acquired <= INT64_MAX;
     ret->acquired_at_us = (int64_t)acquired;
     return ok;
 }
@@ -178,6 +212,7 @@ static bool read_array(const redisReply *reply, enum question question, struct a
         return false;
     switch (question) {
     case ASK_ACQUIRE:
+    case ASK_PROPOSE:
         return read_acquire(reply, code->integer, ret);
     case ASK_EXTEND:
         return read_extend(reply, code->integer, ret);

@@ -12,6 +12,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#define KEEPALIVE_S 30
+
 void stream_init(struct stream *stream)
 {
     *stream = (struct stream){.socket = -1};
@@ -23,6 +25,16 @@ static void explain(struct stream *stream, int error)
     snprintf(stream->why, sizeof stream->why, "%s", strerror_r(error, text, sizeof text));
 }
 
+/* Small pieces go out at once; and one who only listens learns that the other side is gone. */
+static void set_options(int descriptor)
+{
+    setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+    setsockopt(descriptor, SOL_SOCKET, SO_KEEPALIVE, &(int){1}, sizeof(int));
+    setsockopt(descriptor, IPPROTO_TCP, TCP_KEEPIDLE, &(int){KEEPALIVE_S}, sizeof(int));
+    setsockopt(descriptor, IPPROTO_TCP, TCP_KEEPINTVL, &(int){KEEPALIVE_S / 3}, sizeof(int));
+    setsockopt(descriptor, IPPROTO_TCP, TCP_KEEPCNT, &(int){3}, sizeof(int));
+}
+
 /* Begins a connection; EINPROGRESS is success. */
 static bool begin(struct stream *stream, const struct sockaddr *to, socklen_t size)
 {
@@ -32,7 +44,7 @@ static bool begin(struct stream *stream, const struct sockaddr *to, socklen_t si
         return false;
     }
     if (to->sa_family != AF_UNIX)
-        setsockopt(stream->socket, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+        set_options(stream->socket);
     if (connect(stream->socket, to, size) == 0) {
         stream->connected = true;
         return true;
@@ -170,7 +182,7 @@ bool stream_step(struct stream *stream, int64_t now, int64_t until)
         const ssize_t done =
             noted(stream, stream_tls->handshake(stream->tls, stream->socket, stream->why, sizeof stream->why));
         if (done != 1)
-            return done < 0 && errno == EAGAIN;
+            return errno == EAGAIN;
     }
     stream->open = true;
     return true;
