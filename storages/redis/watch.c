@@ -203,12 +203,10 @@ static bool tell_nodes(struct watch *watch, const char *verb, const char *name)
     return ok;
 }
 
+/* Of several nodes one that hangs must not keep the others' hints from being read. */
 static bool is_subscribed(const struct watch *watch, const struct watched *watched)
 {
-    for (size_t i = 0; i < watch->session->node_count; i++)
-        if (watch->session->nodes[i].state == NODE_OPEN && !(watched->subscribed & 1u << i))
-            return false;
-    return true;
+    return (size_t)__builtin_popcount(watched->subscribed) >= quorum_of(watch->session->node_count);
 }
 
 dlock_status redis_watch(void *memory, const char *key, dlock_error *error)
@@ -233,7 +231,7 @@ dlock_status redis_watch(void *memory, const char *key, dlock_error *error)
     const int64_t until = dlock_clock_us() + (int64_t)session->options->timeout_ms * 1000;
     while (ok && enough(session) && !watch->broken && !is_subscribed(watch, watched) && dlock_clock_us() < until)
         nodes_wait(session->nodes, session->node_count, &listener, until);
-    ok = ok && !watch->broken && (size_t)__builtin_popcount(watched->subscribed) >= quorum_of(session->node_count);
+    ok = ok && !watch->broken && is_subscribed(watch, watched);
     return ok ? DLOCK_OK : dlock_error_set(error, DLOCK_UNAVAILABLE, "too few nodes to be told when a key is free");
 }
 
