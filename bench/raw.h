@@ -65,59 +65,75 @@ static inline void raw_close(struct raw *raw)
         redisFree(raw->nodes[i]);
 }
 
-/* Queues one call of the script. NULL = the argument is left out. */
-static inline void raw_append(redisContext *node, const char *operation, const char *key, const char *ttl,
-                              const char *fence)
+/* Queues one call of the script; the arguments behind the owner end with NULL. */
+static inline void raw_append(redisContext *node, const char *operation, const char *key, const char *const *more)
 {
     char name[128];
     snprintf(name, sizeof name, "distributed-locks:%s", key);
-    const char *words[] = {"EVALSHA", LOCK_SCRIPT_SHA1, "2", name, "distributed-locks#fence", operation, RAW_OWNER,
-                           ttl,       fence};
-    redisAppendCommandArgv(node, fence ? 9 : ttl ? 8 : 7, words, NULL);
+    const char *words[11] = {"EVALSHA", LOCK_SCRIPT_SHA1, "2", name, "distributed-locks#fence", operation, RAW_OWNER};
+    int count = 7;
+    while (*more)
+        words[count++] = *more++;
+    redisAppendCommandArgv(node, count, words, NULL);
 }
 
-/* The fence in the reply to an acquire, which must have been granted. */
-static inline unsigned long long raw_granted(redisReply *reply)
+/* The same, written at once. */
+static inline void raw_send(redisContext *node, const char *operation, const char *key, const char *const *more)
 {
-    if (reply->elements < 2 || reply->element[0]->integer != 1)
+    int done = 0;
+    raw_append(node, operation, key, more);
+    while (!done)
+        if (redisBufferWrite(node, &done) != REDIS_OK)
+            raw_fail("Redis", node->errstr);
+}
+
+static const char *const raw_nothing[] = {NULL}, *const raw_ttl[] = {"10000", NULL};
+
+/* Takes the reply to an acquire, which must have been granted; returns its fence. */
+static inline unsigned long long raw_granted(redisContext *node)
+{
+    redisReply *reply = raw_reply(node);
+    const bool several = reply->type == REDIS_REPLY_ARRAY && reply->elements == 3 && reply->element[0]->integer == 1;
+    if (!several && reply->type != REDIS_REPLY_STRING)
         raw_fail("Redis", "an acquire was not granted");
-    const unsigned long long fence = strtoull(reply->element[1]->str, NULL, 10);
+    const unsigned long long fence = strtoull(several ? reply->element[1]->str : reply->str, NULL, 10);
     freeReplyObject(reply);
     return fence;
 }
 
-/* Acquires and releases on all nodes at once: write to all, then read from all; on several nodes the largest fence is
- * told to the others in between. */
-static inline void raw_pair(struct raw *raw, const char *key)
+/* Acquires and releases on one node. */
+static inline void raw_pair(redisContext *node, const char *key)
 {
-    unsigned long long fences[RAW_NODES_MAX], largest = 0;
+    raw_append(node, "acquire", key, raw_ttl);
+    raw_granted(node);
+    raw_append(node, "release", key, raw_nothing);
+    raw_skip(node, 1);
+}
+
+/* The same on several nodes at once: each step is written to all, then read from all. The largest fence that was
+ * proposed is told to all in between. */
+static inline void raw_spread_pair(const struct raw *raw, const char *key)
+{
+    unsigned long long largest = 0;
+    char count[16], number[16], text[24];
+    snprintf(count, sizeof count, "%zu", raw->count);
     for (size_t i = 0; i < raw->count; i++) {
-        int done = 0;
-        raw_append(raw->nodes[i], "acquire", key, "10000", NULL);
-        while (!done)
-            redisBufferWrite(raw->nodes[i], &done);
+        const char *const more[] = {"10000", count, number, NULL};
+        snprintf(number, sizeof number, "%zu", i);
+        raw_send(raw->nodes[i], "propose", key, more);
     }
     for (size_t i = 0; i < raw->count; i++) {
-        fences[i] = raw_granted(raw_reply(raw->nodes[i]));
-        largest = fences[i] > largest ? fences[i] : largest;
+        const unsigned long long fence = raw_granted(raw->nodes[i]);
+        largest = fence > largest ? fence : largest;
     }
-    char text[24];
     snprintf(text, sizeof text, "%llu", largest);
-    for (size_t i = 0; i < raw->count; i++) {
-        int done = fences[i] == largest;
-        if (!done)
-            raw_append(raw->nodes[i], "settle", key, "10000", text);
-        while (!done)
-            redisBufferWrite(raw->nodes[i], &done);
-    }
+    const char *const settled[] = {text, NULL};
     for (size_t i = 0; i < raw->count; i++)
-        raw_skip(raw->nodes[i], fences[i] != largest);
-    for (size_t i = 0; i < raw->count; i++) {
-        int done = 0;
-        raw_append(raw->nodes[i], "release", key, NULL, NULL);
-        while (!done)
-            redisBufferWrite(raw->nodes[i], &done);
-    }
+        raw_send(raw->nodes[i], "settle", key, settled);
+    for (size_t i = 0; i < raw->count; i++)
+        raw_skip(raw->nodes[i], 1);
+    for (size_t i = 0; i < raw->count; i++)
+        raw_send(raw->nodes[i], "release", key, raw_nothing);
     for (size_t i = 0; i < raw->count; i++)
         raw_skip(raw->nodes[i], 1);
 }

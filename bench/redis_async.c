@@ -46,13 +46,13 @@ static void pairs_by_hand(struct raw *raw)
     for (int batch = 0; batch < PAIRS / FLIGHT; batch++) {
         for (int i = 0; i < FLIGHT; i++) {
             snprintf(key, sizeof key, "raws-%d", i);
-            raw_append(raw->nodes[0], "acquire", key, "10000", NULL);
+            raw_append(raw->nodes[0], "acquire", key, raw_ttl);
         }
         for (int i = 0; i < FLIGHT; i++)
-            raw_granted(raw_reply(raw->nodes[0]));
+            raw_granted(raw->nodes[0]);
         for (int i = 0; i < FLIGHT; i++) {
             snprintf(key, sizeof key, "raws-%d", i);
-            raw_append(raw->nodes[0], "release", key, NULL, NULL);
+            raw_append(raw->nodes[0], "release", key, raw_nothing);
         }
         raw_skip(raw->nodes[0], FLIGHT);
     }

@@ -30,7 +30,7 @@ static void *work(void *arg)
             return NULL;
         for (; bench_now() < end_at; worker->done++) {
             if (!worker->lock) {
-                raw_pair(&worker->raw, worker->key);
+                raw_pair(worker->raw.nodes[0], worker->key);
                 continue;
             }
             bench_check(dlock_acquire(worker->lock, NULL, &error), &error);
