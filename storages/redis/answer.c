@@ -71,7 +71,7 @@ long long answer_command(char **ret, enum question question, const char *prefix,
     default:
         break;
     }
-    return redisFormatCommandArgv(ret, words.count, words.words, words.sizes);
+    return redisFormatSdsCommandArgv(ret, words.count, words.words, words.sizes);
 }
 
 bool answer_may_share(enum question question)
@@ -96,24 +96,24 @@ long long answer_shared_command(char **ret, const char *prefix, const enum quest
     words[1] = eval ? LOCK_SCRIPT : LOCK_SCRIPT_SHA1;
     words[2] = numbers[count];
     words[4] = name;
-    name += sprintf(name, "%s#fence", prefix) + 1;
+    name = stpcpy(stpcpy(name, prefix), "#fence") + 1;
     for (size_t i = 0; i < count; i++) {
         words[i == 0 ? 3 : 4 + i] = name;
-        name += sprintf(name, "%s:%s", prefix, requests[i]->key) + 1;
+        name = stpcpy(stpcpy(stpcpy(name, prefix), ":"), requests[i]->key) + 1;
         const char **at = words + 4 + count + 3 * i;
         snprintf(numbers[i], sizeof numbers[i], "%" PRIu32, requests[i]->ttl_ms);
         at[0] = NAMES[questions[i]];
         at[1] = requests[i]->owner;
         at[2] = questions[i] == ASK_RELEASE || questions[i] == ASK_RETURN ? "" : numbers[i];
     }
-    const long long size = redisFormatCommandArgv(ret, (int)(4 + 4 * count), words, NULL);
+    const long long size = redisFormatSdsCommandArgv(ret, (int)(4 + 4 * count), words, NULL);
     free(names);
     return size;
 }
 
 void answer_free_command(char *command)
 {
-    redisFreeCommand(command);
+    redisFreeSdsCommand(command);
 }
 
 /* ---- errors -------------------------------------------------------------------------------------------------------
