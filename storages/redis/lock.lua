@@ -90,7 +90,8 @@ if ARGV[1] == 'acquire' or ARGV[1] == 'extend' or ARGV[1] == 'release' then
     -- The error of one must not be taken for one of the others, which have been carried out.
     local done, why = pcall(run)
     if not done then
-      replies[at] = {err = type(why) == 'table' and why.err or why}
+      why = type(why) == 'table' and why.err or why
+      replies[at] = {err = string.find(why, '^%u+ ') and why or 'ERR ' .. why}
     end
   end
   return replies
