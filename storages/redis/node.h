@@ -13,7 +13,7 @@ struct redisReply;
 /* A reply that is owed. `what` and `id` are its asker's. */
 struct expected {
     unsigned what;
-    uint32_t batch, id;
+    uint32_t batch, id, count;
     int64_t since;
     uint64_t end; /* of the command, counted in bytes queued */
 };

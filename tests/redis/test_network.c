@@ -201,7 +201,7 @@ static void cut_in_the_middle_of_a_reply(void **state)
 {
     (void)state;
     struct client *client = client_behind_proxy(LONG_MS);
-    for (size_t bytes = 1; bytes < 30; bytes += 2) {
+    for (size_t bytes = 1; bytes < sizeof "$16\r\n1234567890123456\r\n" - 1; bytes += 2) {
         proxy_cut_after(&proxy, bytes, bytes % 4 == 1 ? PROXY_FIN : PROXY_RST);
         const dlock_request cut = client_ask(client, DLOCK_ACQUIRE, "key", "owner", LONG_MS);
         assert_failed(cut, DLOCK_UNAVAILABLE, name_of_proxy(&proxy), "onnection");
