@@ -28,13 +28,28 @@ static void fill_standard_descriptors(void)
             exit(STATUS_SYSTEM);
 }
 
-static int misused(const struct settings *s, const char *problem)
+static int not_understood(const struct settings *s, int status, const char *problem)
 {
     const char *name = options_command_name(s->command);
 
     report_error("%s%s%s", name, *name ? ": " : "", problem);
-    fprintf(stderr, "Try 'dlock %s%s--help'.\n", name, *name ? " " : "");
-    return STATUS_USAGE;
+    if (status == STATUS_USAGE)
+        fprintf(stderr, "Try 'dlock %s%s--help'.\n", name, *name ? " " : "");
+    return status;
+}
+
+static int carry_out(const struct settings *s)
+{
+    if (s->help) {
+        options_help(stdout, s->command);
+        return report_output(STATUS_OK);
+    }
+    if (s->version) {
+        printf("dlock %s\n", dlock_version());
+        return report_output(STATUS_OK);
+    }
+    report_setup(s->quiet, s->verbose, s->json && s->command == COMMAND_RUN);
+    return commands[s->command](s);
 }
 
 int main(int argc, char **argv)
@@ -43,16 +58,8 @@ int main(int argc, char **argv)
     char problem[OPTIONS_PROBLEM_SIZE];
 
     fill_standard_descriptors();
-    if (!options_parse(&settings, argc, argv, problem))
-        return misused(&settings, problem);
-    if (settings.help) {
-        options_help(stdout, settings.command);
-        return report_output(STATUS_OK);
-    }
-    if (settings.version) {
-        printf("dlock %s\n", dlock_version());
-        return report_output(STATUS_OK);
-    }
-    report_setup(settings.quiet, settings.verbose, settings.json && settings.command == COMMAND_RUN);
-    return commands[settings.command](&settings);
+    int status = options_parse(&settings, argc, argv, problem);
+    status = status == STATUS_OK ? carry_out(&settings) : not_understood(&settings, status, problem);
+    settings_deinit(&settings);
+    return status;
 }

@@ -12,6 +12,7 @@
 
 #include "dlock.h"
 #include "duration.h"
+#include "report.h"
 
 #define RUN     (1u << COMMAND_RUN)
 #define ACQUIRE (1u << COMMAND_ACQUIRE)
@@ -24,14 +25,21 @@
 #define NONE    (1u << COMMAND_COUNT)
 #define ALL     (NONE - 1)
 
-enum kind { FLAG, TEXT, DURATION, NUMBER, CHOICE };
+enum kind {
+    FLAG,
+    TEXT, /* the last one counts */
+    URLS, /* each one counts */
+    DURATION,
+    NUMBER,
+    CHOICE,
+};
 
 struct option {
     char letter; /* 0 = none */
     const char *name;
     const char *value; /* what help calls the value; of CHOICE: the choices, in the order of their numbers */
     enum kind kind;
-    size_t field;     /* in struct settings: bool, const char * or int64_t */
+    size_t field;     /* in struct settings: bool, const char *, char * (of URLS) or int64_t */
     int64_t min, max; /* of DURATION (ms) and NUMBER */
     unsigned commands;
     const char *help;
@@ -40,7 +48,8 @@ struct option {
 #define FIELD(name) offsetof(struct settings, name)
 
 static const struct option options[] = {
-    {'S', "store", "URL", TEXT, FIELD(store), 0, 0, ALL, "the storage (default: $DLOCK_STORE, else the embedded one)"},
+    {'S', "store", "URL", URLS, FIELD(store), 0, 0, ALL,
+     "the storage; again for each further place of it (default: $DLOCK_STORE, else the embedded one)"},
     {'w', "wait", "SECS", DURATION, FIELD(wait_ms), 0, DURATION_MAX_MS, RUN | ACQUIRE,
      "give up after SECS (default: wait for ever)"},
     {'n', "nb", NULL, FLAG, FIELD(nb), 0, 0, RUN | ACQUIRE, "do not wait: one attempt"},
@@ -117,6 +126,7 @@ struct parser {
     struct settings *settings;
     char **next, **end;
     char *problem;
+    int status; /* of report.h */
 };
 
 static bool problem(struct parser *p, const char *format, ...) DLOCK_PRINTF(2, 3);
@@ -127,6 +137,7 @@ static bool problem(struct parser *p, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(p->problem, OPTIONS_PROBLEM_SIZE, format, arguments);
     va_end(arguments);
+    p->status = STATUS_USAGE;
     return false;
 }
 
@@ -169,6 +180,32 @@ static bool parse_choice(const char *choices, const char *text, int64_t *ret)
     }
 }
 
+/* The library knows by this where a further URL begins: a space alone may be part of a path. */
+static bool begins_with_name(const char *url)
+{
+    size_t length = strspn(url, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+.-");
+
+    return length > 0 && url[length] == ':' && url[length + 1] == '/';
+}
+
+/* Adds `value` to what the option's field owns. It may hold a password, so no message shows it. */
+static bool add_url(struct parser *p, const struct option *o, const char *value, char **field)
+{
+    const char *before = *field ? *field : "", *space = *field ? " " : "";
+    char *joined;
+
+    if (*field && !begins_with_name(value))
+        return problem(p, "--%s is given again; expected a further %s that starts with NAME:/", o->name, o->value);
+    if (asprintf(&joined, "%s%s%s", before, space, value) < 0) {
+        problem(p, "out of memory");
+        p->status = STATUS_SYSTEM;
+        return false;
+    }
+    free(*field);
+    *field = joined;
+    return true;
+}
+
 /* Stores `value` (NULL = a flag) in the option's field. */
 static bool option_set(struct parser *p, const struct option *o, const char *value)
 {
@@ -180,8 +217,11 @@ static bool option_set(struct parser *p, const struct option *o, const char *val
         *(bool *)field = true;
         return true;
     case TEXT:
+    case URLS:
         if (!*value)
             return problem(p, "--%s is empty; expected %s", o->name, o->value);
+        if (o->kind == URLS)
+            return add_url(p, o, value, (char **)field);
         *(const char **)field = value;
         return true;
     case DURATION:
@@ -307,9 +347,28 @@ static bool check(struct parser *p)
     return true;
 }
 
-bool options_parse(struct settings *settings, int argc, char **argv, char text[OPTIONS_PROBLEM_SIZE])
+static bool parse(struct parser *p)
 {
-    struct parser p = {settings, argv + (argc > 0), argv + argc, text};
+    struct settings *s = p->settings;
+
+    if (p->next == p->end)
+        return problem(p, "COMMAND is missing");
+    if (**p->next == '-')
+        return parse_words(p) && (s->help || s->version || problem(p, "COMMAND is missing"));
+    for (enum command c = 0; c < COMMAND_COUNT; c++)
+        if (strcmp(*p->next, commands[c].name) == 0)
+            s->command = c;
+    if (s->command == COMMAND_COUNT)
+        return problem(p,
+                       "unknown command '%.100s'; expected run, acquire, release, extend, status, list, break or check",
+                       *p->next);
+    p->next++;
+    return parse_words(p) && (s->help || s->version || check(p));
+}
+
+int options_parse(struct settings *settings, int argc, char **argv, char text[OPTIONS_PROBLEM_SIZE])
+{
+    struct parser p = {settings, argv + (argc > 0), argv + argc, text, STATUS_OK};
 
     *settings = (struct settings){.command = COMMAND_COUNT,
                                   .wait_ms = -1,
@@ -322,19 +381,13 @@ bool options_parse(struct settings *settings, int argc, char **argv, char text[O
                                   .conflict_exit_code = -1,
                                   .on_lost = -1};
     *text = '\0';
-    if (p.next == p.end)
-        return problem(&p, "COMMAND is missing");
-    if (**p.next == '-')
-        return parse_words(&p) && (settings->help || settings->version || problem(&p, "COMMAND is missing"));
-    for (enum command c = 0; c < COMMAND_COUNT; c++)
-        if (strcmp(*p.next, commands[c].name) == 0)
-            settings->command = c;
-    if (settings->command == COMMAND_COUNT)
-        return problem(&p,
-                       "unknown command '%.100s'; expected run, acquire, release, extend, status, list, break or check",
-                       *p.next);
-    p.next++;
-    return parse_words(&p) && (settings->help || settings->version || check(&p));
+    parse(&p);
+    return p.status;
+}
+
+void settings_deinit(struct settings *settings)
+{
+    free(settings->store);
 }
 
 /* ---- help --------------------------------------------------------------------------------------------------- */

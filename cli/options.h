@@ -24,10 +24,12 @@ enum command {
 
 enum on_lost { ON_LOST_KILL, ON_LOST_TERM, ON_LOST_IGNORE };
 
-/* What the user asked for. Numbers that were not given are -1, texts NULL. */
+/* What the user asked for. Numbers that were not given are -1, texts NULL. The store belongs to the settings, the other
+ * texts are words of the command line. */
 struct settings {
     enum command command;
-    const char *store, *owner;
+    char *store; /* all URLs that were given, spaces between them */
+    const char *owner;
     int64_t wait_ms, retries, interval_ms;
     int64_t ttl_ms, max_hold_ms, min_hold_ms, kill_after_ms;
     int64_t conflict_exit_code;
@@ -39,9 +41,12 @@ struct settings {
 
 #define OPTIONS_PROBLEM_SIZE 512
 
-/* Reads the words after the program's name. False if they cannot be understood; then `problem` says what is wrong and
- * what was expected, and settings->command is as far as it was understood. */
-bool options_parse(struct settings *settings, int argc, char **argv, char problem[OPTIONS_PROBLEM_SIZE]);
+/* Reads the words after the program's name. Returns STATUS_OK of report.h, or STATUS_USAGE if they cannot be
+ * understood, or STATUS_SYSTEM if memory is short; then `problem` says what is wrong and what was expected, and
+ * settings->command is as far as it was understood. settings_deinit is needed in each case. */
+int options_parse(struct settings *settings, int argc, char **argv, char problem[OPTIONS_PROBLEM_SIZE]);
+
+void settings_deinit(struct settings *settings);
 
 /* The command's name; "" if there is none. */
 const char *options_command_name(enum command command);

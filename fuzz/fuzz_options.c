@@ -1,9 +1,10 @@
 /* fuzz_options.c - fuzz target: the command line of dlock, and its durations.
  *
  * The input is a list of words, one a line. Any list is either refused with a message or understood, with every number
- * in its range. */
+ * in its range; what was read until then is freed either way. */
 #include "duration.h"
 #include "options.h"
+#include "report.h"
 #include "require.h"
 
 #include <string.h>
@@ -33,6 +34,7 @@ static void check_understood(const struct settings *settings)
         REQUIRE(durations[i] >= -1 && durations[i] <= DURATION_MAX_MS);
     REQUIRE(settings->conflict_exit_code >= -1 && settings->conflict_exit_code <= 255);
     REQUIRE(settings->command <= COMMAND_COUNT);
+    REQUIRE(!settings->store || settings->store[0]);
     if (settings->command == COMMAND_RUN && !settings->help && !settings->version)
         REQUIRE(settings->key && settings->arguments && settings->arguments[0]);
 }
@@ -55,11 +57,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     struct settings settings;
     char problem[OPTIONS_PROBLEM_SIZE] = "";
-    if (options_parse(&settings, count, words, problem))
+    const int status = options_parse(&settings, count, words, problem);
+    if (status == STATUS_OK)
         check_understood(&settings);
     else
         REQUIRE(problem[0] && memchr(problem, '\0', sizeof problem));
+    REQUIRE(status == STATUS_OK || status == STATUS_USAGE || status == STATUS_SYSTEM);
     REQUIRE(options_command_name(settings.command));
+    settings_deinit(&settings);
     free(text);
     return 0;
 }

@@ -131,7 +131,8 @@ DLOCK_API dlock_status dlock_factory_new(const dlock_storage *storage, void *arg
  * about two operation timeouts. NULL is allowed. */
 DLOCK_API void dlock_factory_close(dlock_factory *factory);
 
-/* What `factory` is opened over, for messages: the URL without its password. Lives as long as the factory. */
+/* What `factory` is opened over, for messages: the URL, in which *** stands for a password. Lives as long as the
+ * factory. */
 DLOCK_API const char *dlock_factory_where(const dlock_factory *factory);
 
 /* ---- lock --------------------------------------------------------------------------------------------------- */

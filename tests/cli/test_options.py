@@ -1,4 +1,6 @@
-"""Help, manual page and completion of dlock name the same options, and none lacks one."""
+"""Help, manual page and completion of dlock name the same options, and none lacks one; what an option given twice
+means."""
+import json
 import os
 import re
 import subprocess
@@ -83,6 +85,62 @@ def case_man_page_is_well_formed():
     equal((done.returncode, done.stdout), (0, ''), 'mandoc')
 
 
+def store_of_the_command(w, *options):
+    """DLOCK_STORE as the command of dlock run has it, in a storage that takes several URLs."""
+    w.env['DLOCK_MODULE_PATH'] = os.environ['MODULES']
+    done = w.expect(0, 'run', *options, '--', 'sh', '-c', 'echo "$DLOCK_STORE"')
+    equal(done.err, '', 'standard error')
+    return done.out[:-1]
+
+
+def case_store_given_several_times_is_one_of_several_urls():
+    a, b, c = 'several://a', 'several://b', 'several:/c d'
+    with World() as w:
+        equal(store_of_the_command(w, '-S', a, '-S', b, '-S', c, 'k'), ' '.join([a, b, c]), 'the store')
+        equal(store_of_the_command(w, '--store=' + c, 'k', '-S' + b, '--store', a), ' '.join([c, b, a]), 'the store')
+        equal(store_of_the_command(w, '-S', a + ' ' + b, 'k', '-S', c), ' '.join([a, b, c]), 'the store')
+        many = ['several://%s%d' % ('x' * 60, number) for number in range(200)]
+        equal(store_of_the_command(w, *(word for url in many for word in ('-S', url)), 'k'), ' '.join(many), 'the store')
+
+
+def case_store_of_several_urls_in_one_text():
+    with World() as w:
+        both = 'several://a   several://b '
+        equal(store_of_the_command(w, '-S', both, 'k'), both, 'the store')
+        w.env['DLOCK_STORE'] = both
+        equal(store_of_the_command(w, 'k'), both, 'the store')
+
+
+def case_each_store_counts_in_every_command():
+    with World() as w:
+        options = ['-S', 'sqlite:' + w.file('a.db'), '-S', 'sqlite:' + w.file('b.db')]
+        for command in COMMANDS:
+            words = {'list': [], 'check': [], 'run': ['k', 'true'], 'break': ['--force', 'k']}.get(command, ['k'])
+            w.env['DLOCK_OWNER'] = 'a:b:c'
+            done = w.expect(64, command, *options, *words)
+            check('several URLs were given, but sqlite takes one' in done.err, done)
+        equal(os.listdir(w.path), [], 'files')
+
+
+def case_further_store_must_begin_as_a_url():
+    with World() as w:
+        for value in ('secret.db', ' sqlite:/secret', 'sqlite:secret', '/secret', ':/secret', 'sql_ite:/secret'):
+            done = w.expect(64, 'run', '-S', 'sqlite:' + w.file('a.db'), '-S', value, 'k', 'true')
+            equal(done.err, 'dlock: run: --store is given again; expected a further URL that starts with NAME:/\n'
+                  "Try 'dlock run --help'.\n", 'standard error after -S ' + value)
+        for values in (['', 'sqlite:/a'], ['sqlite:/a', '']):
+            done = w.expect(64, 'list', '-S', values[0], '-S', values[1])
+            check('--store is empty; expected URL' in done.err, done)
+        equal(os.listdir(w.path), [], 'files')
+
+
+def case_of_another_text_the_last_counts():
+    with World() as w:
+        owner = json.loads(w.expect(0, 'acquire', '--json', 'k').out)['owner']
+        w.expect(79, 'release', '--owner', owner, '--owner', 'a:b:c', 'k')
+        w.expect(0, 'release', '--owner', 'a:b:c', '--owner', owner, 'k')
+
+
 def complete(*words):
     """What bash offers for the last word."""
     script = '''
@@ -111,6 +169,7 @@ def case_completion_of_commands_and_values():
 
 def case_completion_of_the_command_to_run():
     check('true' in complete('run', '-w', '5', 'key', 'tru'), 'no command offered after the key')
+    check('true' in complete('run', '-S', 'a:/', '-S', 'b:/', 'key', 'tru'), 'no command offered after two stores')
     check('true' in complete('run', '--wait', '=', '5', 'key', '--', 'tru'), 'no command offered after --')
     equal(complete('run', 'key', '--no-ren'), ['--no-renew'], 'options after the key')
 

@@ -30,6 +30,22 @@ def case_store_goes_on_to_the_command():
         check('held by' in done.out, done)
 
 
+def case_store_goes_on_as_it_was_written():
+    with World() as w:
+        store = 'sqlite:' + w.file('a%20b.db')
+        equal(w.expect(0, 'run', '-S', store, 'k', '--', 'sh', '-c', 'echo "$DLOCK_STORE"').out, store + '\n',
+              'DLOCK_STORE of the command')
+        check(os.path.exists(w.file('a b.db')), os.listdir(w.path))
+
+
+def case_store_with_a_password_does_not_go_on():
+    with World() as w:
+        w.env.update(DLOCK_STORE='several:/before', DLOCK_MODULE_PATH=os.environ['MODULES'])
+        for options in (['-S', 'several://user:secret@a'], ['-S', 'several://a', '-S', 'several://user:secret@b']):
+            done = w.expect(0, 'run', *options, 'k', '--', 'sh', '-c', 'echo "$DLOCK_STORE"')
+            equal((done.out, done.err), ('several:/before\n', ''), 'DLOCK_STORE of the command of ' + ' '.join(options))
+
+
 def case_fences_grow():
     with World() as w:
         fences = [int(w.expect(0, 'run', 'k', '--', 'sh', '-c', 'echo $DLOCK_FENCE').out) for _ in range(3)]
