@@ -22,6 +22,7 @@ demo: ## install what the build needs, build, and show two jobs that want one ke
 
 check: ## install what the tests need; build and test plain, with clang, ASan+UBSan and TSan
 	@scripts/install-deps build test
+	@scripts/fetch-servers || true
 	@scripts/check
 
 lint: ## format, clang-tidy, cppcheck, shellcheck, includes, man pages, Python syntax
@@ -33,6 +34,7 @@ bench: all ## measure; figures are ratios within one run, never a failing test
 
 mutants: ## put each known mistake into a copy of the source and show which test finds it
 	@scripts/install-deps build test
+	@scripts/fetch-servers || true
 	@scripts/mutants
 
 fuzz: ## run each fuzz target for TIME seconds (60)

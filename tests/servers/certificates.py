@@ -37,11 +37,12 @@ def make(folder, names=HERE, client='dlock'):
                                            ('server', 'server', 'server', 'ca'),
                                            ('client', client, 'client', 'ca')):
         path = os.path.join(folder, name)
-        command = ['openssl', 'req', '-x509', '-config', configuration, '-extensions', kind, '-newkey', 'ec', '-pkeyopt',
-                   'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', '-subj', '/CN=' + subject,
+        command = ['openssl', 'req', '-x509', '-config', configuration, '-extensions', kind, '-days', '2', '-nodes',
+                   '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-subj', '/CN=' + subject,
                    '-keyout', path + '.key', '-out', path + '.pem']
         if authority:
-            command += ['-CA', os.path.join(folder, authority + '.pem'), '-CAkey', os.path.join(folder, authority + '.key')]
+            signer = os.path.join(folder, authority)
+            command += ['-CA', signer + '.pem', '-CAkey', signer + '.key']
         try:
             done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                   universal_newlines=True, check=False)

@@ -292,7 +292,7 @@ def clean_up(servers, folder):
 
 
 def main(set_up, url=several):
-    """Runs a script: set_up(folder) returns its servers, none of them started; url(servers) is the URL of some of them."""
+    """Runs a script. set_up(folder) returns its servers, not started yet; url(servers) is the URL of some of them."""
     try:
         os.setsid()  # what ends the test's process group must not keep this process from cleaning up
     except PermissionError:

@@ -93,7 +93,7 @@ static void fill_queue(struct proxy *proxy)
     open_listener(proxy, 0);
     for (size_t i = 0; i < sizeof proxy->fillers / sizeof *proxy->fillers; i++) {
         proxy->fillers[i] = open_socket(AF_INET);
-        connect(proxy->fillers[i], (const struct sockaddr *)&address, sizeof address);
+        (void)connect(proxy->fillers[i], (const struct sockaddr *)&address, sizeof address);
     }
 }
 
@@ -105,7 +105,7 @@ static int connect_to_server(const struct proxy *proxy)
         &(struct addrinfo){.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM}, &address);
     assert_int_equal(problem, 0);
     const int fd = open_socket(address->ai_family);
-    connect(fd, address->ai_addr, address->ai_addrlen); /* what comes of it shows when it is used */
+    (void)connect(fd, address->ai_addr, address->ai_addrlen); /* what comes of it shows when it is used */
     freeaddrinfo(address);
     return fd;
 }

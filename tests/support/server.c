@@ -5,7 +5,6 @@
 
 #include <fcntl.h>
 #include <spawn.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,9 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define OPTIONS_MAX 32
-
-extern char **environ;
+#define WORDS_MAX 32
 
 /* Reads a line into `line`, without its end; "" if the script is gone. */
 static void read_line(struct server *server, char *line, size_t size)
@@ -38,15 +35,14 @@ static void read_line(struct server *server, char *line, size_t size)
 }
 
 /* Starts the script and reads its first line into `url`. */
-static void run_script(struct server *server, const char *name, va_list options)
+static void run_script(struct server *server, const char *const *words)
 {
     char path[512];
-    char *words[OPTIONS_MAX + 2] = {path};
-    size_t count = 1;
-    snprintf(path, sizeof path, "%s/%s", SERVERS_FOLDER, name);
-    while ((words[count] = va_arg(options, char *))) {
-        count++;
-        assert_true(count <= OPTIONS_MAX);
+    char *copies[WORDS_MAX + 1] = {path};
+    snprintf(path, sizeof path, "%s/%s", SERVERS_FOLDER, words[0]);
+    for (size_t i = 1; words[i]; i++) {
+        assert_true(i < WORDS_MAX);
+        copies[i] = strdup(words[i]);
     }
 
     int pair[2];
@@ -62,9 +58,11 @@ static void run_script(struct server *server, const char *name, va_list options)
     /* What kills the test's process group must leave the script time to clean up. */
     posix_spawnattr_init(&attributes);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
-    const int problem = posix_spawn(&server->pid, path, &actions, &attributes, words, environ);
+    const int problem = posix_spawn(&server->pid, path, &actions, &attributes, copies, environ);
     posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);
+    for (size_t i = 1; i < WORDS_MAX; i++)
+        free(copies[i]);
     close(pair[1]);
     server->fd = pair[0];
     if (problem)
@@ -72,37 +70,20 @@ static void run_script(struct server *server, const char *name, va_list options)
     read_line(server, server->url, sizeof server->url);
 }
 
-static bool started(const struct server *server)
+void server_run(struct server *server, const char *const *words, bool before_tests)
 {
-    const size_t word = strcspn(server->url, " ");
-    return word > 0 && server->url[word] == '\0';
-}
-
-void server_start(struct server *server, const char *name, ...)
-{
-    va_list options;
-    va_start(options, name);
-    run_script(server, name, options);
-    va_end(options);
-    if (!started(server))
-        fail_msg("tests/servers/%s: %s", name, server->url);
-}
-
-void server_start_or_skip(struct server *server, const char *name, ...)
-{
-    va_list options;
-    va_start(options, name);
-    run_script(server, name, options);
-    va_end(options);
-    if (strncmp(server->url, "skip ", 5) == 0) {
+    run_script(server, words);
+    const size_t first = strcspn(server->url, " ");
+    if (first > 0 && server->url[first] == '\0')
+        return;
+    if (!before_tests)
+        fail_msg("tests/servers/%s: %s", words[0], server->url);
+    const bool skip = strncmp(server->url, "skip ", 5) == 0;
+    if (skip)
         printf("1..0 # SKIP %s\n", server->url + 5);
-        server_stop(server);
-        exit(0);
-    }
-    if (!started(server)) {
-        printf("1..1\nnot ok 1 - tests/servers/%s: %s\n", name, server->url);
-        exit(1);
-    }
+    else
+        printf("1..1\nnot ok 1 - tests/servers/%s: %s\n", words[0], server->url);
+    exit(skip ? 0 : 1);
 }
 
 void server_stop(struct server *server)

@@ -4,6 +4,8 @@
 #ifndef DLOCK_TESTS_SERVER_H
 #define DLOCK_TESTS_SERVER_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <sys/types.h>
 
 struct server {
@@ -14,13 +16,15 @@ struct server {
     int fd;          /* its stdin and stdout */
 };
 
-/* Starts the server of the script `name`; its options follow, and NULL. A server that does not start fails the test. */
-__attribute__((sentinel)) void server_start(struct server *server, const char *name, ...);
+/* Starts the server of the script NAME: server_start(&server, "redis", "--nodes", "3"). One that does not start fails
+ * the test. */
+#define server_start(server, ...) server_run(server, (const char *const[]){__VA_ARGS__, NULL}, false)
 
 /* The same, for servers that not every machine has: where there is none, the program ends and counts as skipped. Call
  * it in main, before any test. */
-__attribute__((sentinel)) void server_start_or_skip(struct server *server, const char *name, ...);
+#define server_start_or_skip(server, ...) server_run(server, (const char *const[]){__VA_ARGS__, NULL}, true)
 
+void server_run(struct server *server, const char *const *words, bool before_tests);
 void server_stop(struct server *server);
 
 /* Gives a command, made as by printf, and returns what stands behind `ok` of the answer, good until the next call.

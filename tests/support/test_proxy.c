@@ -173,9 +173,9 @@ static void drops_the_replies_to_all_that_was_sent(void **state)
 {
     (void)state;
     const int fd = connected(proxy.port);
-    char text[12 * 2000 + 1] = "";
-    for (size_t i = 0; i < 2000; i++)
-        memcpy(text + 12 * i, "APPEND n x\r\n", 12);
+    char text[12 * 2000 + 1];
+    for (char *end = text; end < text + 12 * 2000; end += 12)
+        strcpy(end, "APPEND n x\r\n");
     proxy_drop_replies(&proxy, 1, PROXY_FIN);
     say(fd, text);
     hear_end(fd, PROXY_FIN);
@@ -347,7 +347,7 @@ static void goes_on_when_the_server_restarts(void **state)
 
 int main(void)
 {
-    server_start_or_skip(&server, "redis", NULL);
+    server_start_or_skip(&server, "redis");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(passes_and_counts, set_up, tear_down),
         cmocka_unit_test_setup_teardown(passes_the_end_of_one_direction, set_up, tear_down),

@@ -25,7 +25,7 @@ static void obeys(void **state)
 {
     (void)state;
     struct server server;
-    server_start(&server, "redis", "--nodes", "2", "--password", "a secret", NULL);
+    server_start(&server, "redis", "--nodes", "2", "--password", "a secret");
     char expected[128];
     snprintf(expected, sizeof expected, "redis://:a%%20secret@127.0.0.1:%d,127.0.0.1:%d", server_port(&server, 0),
              server_port(&server, 1));
@@ -58,7 +58,7 @@ static void dies_with_its_test(void **state)
     assert_int_equal(pipe(pipe_ends), 0);
     const pid_t child = fork();
     if (child == 0) {
-        server_start(&server, "redis", NULL);
+        server_start(&server, "redis");
         server_tell(&server, "pause");
         told.pid = pid_of(&server, 0);
         snprintf(told.folder, sizeof told.folder, "%s", server_tell(&server, "folder"));
