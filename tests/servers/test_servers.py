@@ -1,4 +1,4 @@
-"""What the scripts here promise: a server that obeys, and that is gone with whoever wanted it, however that one ends."""
+"""What the scripts here promise: a server that obeys, and that is gone with whoever wanted it, however that ends."""
 import os
 import signal
 import socket
@@ -234,7 +234,7 @@ class Family(server.Server):
     def command(self):
         if os.path.exists(self.folder + '/me'):
             os.remove(self.folder + '/me')
-        return ['sh', '-c', 'test -f prepared || exit; sh -c "sleep 1000 & me=\\$(id -u); echo \\$me > me; wait" & wait']
+        return ['sh', '-c', 'test -f prepared && sh -c "sleep 1000 & me=\\$(id -u); echo \\$me > me; wait" & wait']
 
     def ready(self):
         return os.path.getsize(self.folder + '/me') > 0

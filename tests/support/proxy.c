@@ -200,9 +200,6 @@ static bool read_replies(struct proxy *proxy, struct proxy_connection *connectio
         proxy->counts.reply_bytes += (size_t)count;
         if (proxy->drop > 0) {
             proxy->drop--;
-            connection->replies.length = 0;
-            while (fill(&connection->requests, connection->client) > 0)
-                ; /* sent before the cut, so it is handed on */
             cut_connection(proxy, connection, proxy->how);
         }
     }

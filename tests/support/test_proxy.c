@@ -85,6 +85,19 @@ static int number(void)
     return (int)strtol(answer + 1, NULL, 10);
 }
 
+/* How many connections the server has, without the one that asks. */
+static int clients(void)
+{
+    char answer[1024] = "";
+    const int fd = connected(server_port(&server, 0));
+    say(fd, "INFO clients\r\n");
+    assert_true(recv(fd, answer, sizeof answer - 1, 0) > 0);
+    close(fd);
+    const char *line = strstr(answer, "connected_clients:");
+    assert_non_null(line);
+    return (int)strtol(line + strlen("connected_clients:"), NULL, 10) - 1;
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -114,15 +127,19 @@ static void passes_and_counts(void **state)
         say(fd, "PING\r\n");
         hear(fd, "+PONG\r\n");
     }
+    say(fd, "PI");
+    wait_for(proxy_counts(&proxy).requests == 4);
+    say(fd, "NG\r\n");
+    hear(fd, "+PONG\r\n");
     const struct proxy_counts counts = proxy_counts(&proxy);
     assert_int_equal(counts.accepted, 1);
     assert_int_equal(counts.open, 1);
-    assert_int_equal(counts.round_trips, 3);
-    assert_int_equal(counts.requests, 3);
-    assert_int_equal(counts.request_bytes, 18);
-    assert_int_equal(counts.replies, 3);
-    assert_int_equal(counts.reply_bytes, 21);
-    assert_int_equal(counts.passed_bytes, 21);
+    assert_int_equal(counts.round_trips, 4);
+    assert_int_equal(counts.requests, 5);
+    assert_int_equal(counts.request_bytes, 24);
+    assert_int_equal(counts.replies, 4);
+    assert_int_equal(counts.reply_bytes, 28);
+    assert_int_equal(counts.passed_bytes, 28);
     close(fd);
     wait_for(proxy_counts(&proxy).open == 0);
     assert_int_equal(proxy_counts(&proxy).cut, 0);
@@ -197,6 +214,7 @@ static void cuts_now(void **state)
         assert_false(quiet(first));
         hear_end(first, how);
         hear_end(second, how);
+        wait_for(clients() == 0);
         close(first);
         close(second);
     }
@@ -242,6 +260,7 @@ static void is_a_black_hole(void **state)
     assert_int_equal(proxy_counts(&proxy).open, 3);
     proxy_cut(&proxy, PROXY_RST);
     hear_end(before, PROXY_RST);
+    wait_for(clients() == 0);
     close(before);
     close(during);
     close(after);
@@ -317,6 +336,7 @@ static void knows_that_a_server_that_hangs_received(void **state)
     say(fd, "PING\r\n");
     hear(fd, "+PONG\r\n");
     server_tell(&server, "pause");
+    proxy_trickle(&proxy, true);
     say(fd, "APPEND n x\r\n");
     proxy_wait_received(&proxy);
     proxy_cut(&proxy, PROXY_RST);

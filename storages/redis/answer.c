@@ -1,0 +1,212 @@
+/* answer.c - see answer.h. Commands are formatted by hiredis, and replies were parsed by it. */
+#include "answer.h"
+
+#include "lock_script.h"
+
+#include <ctype.h>
+#include <hiredis/hiredis.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const NAMES[] = {
+    [ASK_ACQUIRE] = "acquire", [ASK_EXTEND] = "extend", [ASK_RELEASE] = "release", [ASK_INSPECT] = "inspect",
+    [ASK_BREAK] = "break",     [ASK_SETTLE] = "settle", [ASK_REPAIR] = "repair",   [ASK_RETURN] = "release"};
+
+long long answer_command(char **ret, enum question question, const char *prefix, const dlock_request *request,
+                         uint64_t fence, int64_t acquired_at_us, bool eval)
+{
+    char key[1024], counter[512], ttl[16], fence_text[24], acquired[24];
+    const char *arguments[10];
+    size_t sizes[10];
+    int count = 0;
+    arguments[count++] = eval ? "EVAL" : "EVALSHA";
+    arguments[count++] = eval ? LOCK_SCRIPT : LOCK_SCRIPT_SHA1;
+    arguments[count++] = "2";
+    snprintf(key, sizeof key, "%s:%s", prefix, request->key);
+    arguments[count++] = key;
+    snprintf(counter, sizeof counter, "%s#fence", prefix);
+    arguments[count++] = counter;
+    arguments[count++] = NAMES[question];
+    arguments[count++] = request->owner ? request->owner : "";
+    if (question == ASK_ACQUIRE || question == ASK_EXTEND || question == ASK_SETTLE || question == ASK_REPAIR) {
+        snprintf(ttl, sizeof ttl, "%" PRIu32, request->ttl_ms);
+        arguments[count++] = ttl;
+    }
+    if (question == ASK_SETTLE || question == ASK_REPAIR) {
+        snprintf(fence_text, sizeof fence_text, "%" PRIu64, fence);
+        arguments[count++] = fence_text;
+    }
+    if (question == ASK_REPAIR) {
+        snprintf(acquired, sizeof acquired, "%" PRId64, acquired_at_us);
+        arguments[count++] = acquired;
+    }
+    for (int i = 0; i < count; i++)
+        sizes[i] = strlen(arguments[i]);
+    return redisFormatCommandArgv(ret, count, arguments, sizes);
+}
+
+void answer_free_command(char *command)
+{
+    redisFreeCommand(command);
+}
+
+/* ---- errors -------------------------------------------------------------------------------------------------------
+ */
+
+/* Errors that end by themselves, or after a reconnection: a node that starts, was demoted, is full, is busy. */
+static const char *const PASSING[] = {
+    "LOADING",    "MASTERDOWN",           "READONLY", "OOM", "BUSY", "MISCONF", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN",
+    "UNKILLABLE", "max number of clients"};
+
+/* Errors inside of a script come with words before them in some versions, so the code is looked for. */
+static bool has_word(const char *text, const char *word)
+{
+    const char *at = strstr(text, word);
+    if (!at)
+        return false;
+    const char before = at > text ? at[-1] : ' ', behind = at[strlen(word)];
+    return !isalnum((unsigned char)before) && !isalnum((unsigned char)behind);
+}
+
+dlock_status answer_classify(const char *error, char *shown, size_t size)
+{
+    /* A command that a node does not know is quoted with its arguments, which may be a password. */
+    const char *end = strstr(error, ", with args");
+    const size_t length = end ? (size_t)(end - error) : strlen(error);
+    snprintf(shown, size, "%.*s", (int)(length < size ? length : size - 1), error);
+    for (size_t i = 0; i < sizeof PASSING / sizeof PASSING[0]; i++)
+        if (has_word(error, PASSING[i]))
+            return DLOCK_UNAVAILABLE;
+    return DLOCK_REFUSED;
+}
+
+bool answer_is_noscript(const redisReply *reply)
+{
+    return reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "NOSCRIPT", 8) == 0;
+}
+
+/* ---- replies ------------------------------------------------------------------------------------------------------
+ */
+
+static bool read_number(const char *text, uint64_t *ret)
+{
+    char *end;
+    *ret = strtoull(text, &end, 10);
+    return text[0] >= '0' && text[0] <= '9' && *end == '\0';
+}
+
+/* Takes the last word, a number, off `text`. */
+static bool take_number(char *text, uint64_t *ret)
+{
+    char *space = strrchr(text, ' ');
+    if (!space || !read_number(space + 1, ret))
+        return false;
+    *space = '\0';
+    return true;
+}
+
+/* What a value says: see lock.lua. One that is not ours is all owner. */
+static void read_value(const char *value, uint64_t now_us, dlock_info *info)
+{
+    char owner[DLOCK_OWNER_SIZE + 64];
+    uint64_t acquired, ttl, fence;
+    info->held_ms = -1;
+    snprintf(owner, sizeof owner, "%s", value);
+    if (take_number(owner, &acquired) && take_number(owner, &ttl) && take_number(owner, &fence) && owner[0] &&
+        ttl <= DLOCK_TTL_MAX_MS) {
+        info->fence = fence;
+        info->ttl_ms = (uint32_t)ttl;
+        info->held_ms = now_us > acquired ? (int64_t)((now_us - acquired) / 1000) : 0;
+        snprintf(info->owner, sizeof info->owner, "%.*s", DLOCK_OWNER_SIZE - 1, owner);
+    } else {
+        snprintf(info->owner, sizeof info->owner, "%.*s", DLOCK_OWNER_SIZE - 1, value[0] ? value : "?");
+    }
+}
+
+static const redisReply *element(const redisReply *reply, size_t i, int type)
+{
+    return reply->elements > i && reply->element[i]->type == type ? reply->element[i] : NULL;
+}
+
+/* {0, value, time left in ms, the node's time in us} */
+static bool read_description(const redisReply *reply, dlock_info *info)
+{
+    const redisReply *value = element(reply, 1, REDIS_REPLY_STRING), *left = element(reply, 2, REDIS_REPLY_INTEGER),
+                     *now = element(reply, 3, REDIS_REPLY_STRING);
+    uint64_t now_us;
+    if (!value || !left || !now || !read_number(now->str, &now_us))
+        return false;
+    read_value(value->str, now_us, info);
+    info->remaining_ms = left->integer < 0 ? -1 : left->integer;
+    return true;
+}
+
+/* {1, fence, whether it was held before} or a description */
+static bool read_acquire(const redisReply *reply, long long code, struct answer *ret)
+{
+    if (code == 0) {
+        ret->vote = VOTE_OTHER;
+        return read_description(reply, &ret->info);
+    }
+    const redisReply *fence = element(reply, 1, REDIS_REPLY_STRING);
+    ret->vote = VOTE_YES;
+    ret->holds = true;
+    return code == 1 && fence && read_number(fence->str, &ret->info.fence);
+}
+
+/* {0} nothing there, {2} of somebody else, {1, fence, time of the acquire} */
+static bool read_extend(const redisReply *reply, long long code, struct answer *ret)
+{
+    if (code != 1) {
+        ret->vote = code == 0 ? VOTE_ABSENT : VOTE_OTHER;
+        return code == 0 || code == 2;
+    }
+    const redisReply *fence = element(reply, 1, REDIS_REPLY_STRING), *at = element(reply, 2, REDIS_REPLY_STRING);
+    uint64_t acquired = 0;
+    ret->vote = VOTE_YES;
+    const bool ok = fence && at && read_number(fence->str, &ret->info.fence) && read_number(at->str, &acquired);
+    ret->acquired_at_us = (int64_t)acquired;
+    return ok;
+}
+
+static bool read_array(const redisReply *reply, enum question question, struct answer *ret)
+{
+    const redisReply *code = reply->type == REDIS_REPLY_ARRAY ? element(reply, 0, REDIS_REPLY_INTEGER) : NULL;
+    if (!code)
+        return false;
+    switch (question) {
+    case ASK_ACQUIRE:
+        return read_acquire(reply, code->integer, ret);
+    case ASK_EXTEND:
+        return read_extend(reply, code->integer, ret);
+    case ASK_RELEASE:
+    case ASK_SETTLE:
+    case ASK_REPAIR:
+    case ASK_RETURN:
+        ret->vote = code->integer == 1 ? VOTE_YES : VOTE_ABSENT;
+        return code->integer == 0 || code->integer == 1;
+    case ASK_INSPECT:
+    case ASK_BREAK:
+        ret->vote = code->integer == 0 ? VOTE_YES : VOTE_ABSENT;
+        return code->integer == 1 || (code->integer == 0 && read_description(reply, &ret->info));
+    }
+    return false;
+}
+
+bool answer_read(const redisReply *reply, enum question question, struct answer *ret, char *why, size_t size)
+{
+    const bool asked = ret->asked;
+    *ret = (struct answer){.asked = asked};
+    if (reply->type == REDIS_REPLY_ERROR) {
+        ret->vote = VOTE_FAILED;
+        ret->status = answer_classify(reply->str, why, size);
+        return false;
+    }
+    if (read_array(reply, question, ret))
+        return true;
+    *ret = (struct answer){.asked = asked, .vote = VOTE_FAILED, .status = DLOCK_REFUSED, .uncertain = true};
+    snprintf(why, size, "an answer that dlock does not understand; is it a Redis server?");
+    return false;
+}

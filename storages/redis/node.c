@@ -1,0 +1,409 @@
+/* node.c - see node.h. */
+#include "node.h"
+
+#include <errno.h>
+#include <hiredis/hiredis.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define RETRY_US     50000   /* pause between two attempts to connect to a node that is not there */
+#define IDLE_US      10000   /* a connection that idled longer may be gone, and is looked at before it is used */
+#define OUT_MAX      4194304 /* bytes that may wait for a node that takes none */
+#define REPLIES_MAX  67108864
+#define RECEIVE_SIZE 16384
+
+void node_init(struct node *node, const struct address *address, bool wants_uptime)
+{
+    *node = (struct node){.address = address, .wants_uptime = wants_uptime, .started_at = INT64_MIN};
+    stream_init(&node->stream);
+}
+
+static void forget_connection(struct node *node)
+{
+    stream_close(&node->stream);
+    if (node->reader)
+        redisReaderFree(node->reader);
+    node->reader = NULL;
+    node->state = NODE_CLOSED;
+    node->out_size = 0;
+    node->queued = node->written = 0;
+}
+
+void node_close(struct node *node)
+{
+    forget_connection(node);
+    free(node->out);
+    free(node->owed);
+    node->out = NULL;
+    node->owed = NULL;
+    node->out_room = node->owed_room = node->owed_count = 0;
+}
+
+static bool take_owed(struct node *node, struct expected *ret)
+{
+    if (node->owed_count == 0)
+        return false;
+    *ret = node->owed[node->owed_first];
+    node->owed_first = (node->owed_first + 1) % node->owed_room;
+    node->owed_count--;
+    return true;
+}
+
+/* The connection is of no use any more: whoever waits for a reply learns that none comes. */
+static void fail(struct node *node, const struct node_listener *listener, dlock_status status, const char *why)
+{
+    const uint64_t written = node->written;
+    node->status = status;
+    node->failed_before = true;
+    snprintf(node->problem, sizeof node->problem, "%s: %s", node->address->name, why);
+    node->retry_at = dlock_clock_us() + RETRY_US;
+    forget_connection(node);
+    struct expected expected;
+    while (take_owed(node, &expected))
+        if (expected.what < EXPECT_GREETING)
+            listener->failed(listener->arg, node, &expected, expected.end > written);
+}
+
+/* ---- queueing -----------------------------------------------------------------------------------------------------
+ */
+
+static bool make_room_owed(struct node *node)
+{
+    if (node->owed_count < node->owed_room)
+        return true;
+    const size_t room = node->owed_room ? node->owed_room * 2 : 64;
+    struct expected *owed = malloc(room * sizeof *owed);
+    if (!owed)
+        return false;
+    for (size_t i = 0; i < node->owed_count; i++)
+        owed[i] = node->owed[(node->owed_first + i) % node->owed_room];
+    free(node->owed);
+    node->owed = owed;
+    node->owed_first = 0;
+    node->owed_room = room;
+    return true;
+}
+
+static bool make_room_out(struct node *node, size_t size)
+{
+    if (size <= node->out_room - node->out_size)
+        return true;
+    size_t room = node->out_room ? node->out_room : 4096;
+    while (room - node->out_size < size)
+        room *= 2;
+    char *out = room <= OUT_MAX ? realloc(node->out, room) : NULL;
+    if (!out)
+        return false;
+    node->out = out;
+    node->out_room = room;
+    return true;
+}
+
+bool node_queue(struct node *node, const char *command, size_t size, struct expected expected)
+{
+    if (!make_room_owed(node) || !make_room_out(node, size))
+        return false;
+    memcpy(node->out + node->out_size, command, size);
+    node->out_size += size;
+    node->queued += size;
+    expected.since = dlock_clock_us();
+    expected.end = node->queued;
+    node->owed[(node->owed_first + node->owed_count++) % node->owed_room] = expected;
+    return true;
+}
+
+bool node_queue_words(struct node *node, unsigned what, int count, const char *const *words)
+{
+    char *command;
+    const long long size = redisFormatCommandArgv(&command, count, (const char **)words, NULL);
+    if (size < 0)
+        return false;
+    const bool queued = node_queue(node, command, (size_t)size, (struct expected){.what = what});
+    redisFreeCommand(command);
+    return queued;
+}
+
+/* What a new connection begins with. It goes out together with the first requests: no round trip of its own. */
+static bool queue_greeting(struct node *node)
+{
+    const struct address *address = node->address;
+    const char *const by_user[] = {"AUTH", address->user, address->password ? address->password : ""},
+                      *const by_password[] = {"AUTH", address->password}, *const uptime[] = {"INFO", "server"},
+                      *const policy[] = {"CONFIG", "GET", "append*"}, *const ping[] = {"PING"};
+    char number[16];
+    snprintf(number, sizeof number, "%" PRIu32, address->database);
+    const char *const select[] = {"SELECT", number};
+    bool ok = true;
+    if (address->user)
+        ok = node_queue_words(node, EXPECT_GREETING, 3, by_user);
+    else if (address->password)
+        ok = node_queue_words(node, EXPECT_GREETING, 2, by_password);
+    if (ok && address->database)
+        ok = node_queue_words(node, EXPECT_GREETING, 2, select);
+    if (ok && node->wants_uptime)
+        ok = node_queue_words(node, EXPECT_UPTIME, 2, uptime) && node_queue_words(node, EXPECT_SYNC_POLICY, 3, policy);
+    if (ok && node->suspect)
+        ok = node_queue_words(node, EXPECT_GREETING, 1, ping);
+    return ok;
+}
+
+/* ---- connecting ---------------------------------------------------------------------------------------------------
+ */
+
+static void connect_node(struct node *node, const struct node_listener *listener, uint32_t connect_timeout_ms)
+{
+    const int64_t now = dlock_clock_us();
+    node->connect_until = now + (int64_t)connect_timeout_ms * 1000;
+    node->uptime_known = false;
+    node->durable = false;
+    node->started_at = INT64_MIN;
+    dlock_error error;
+    const dlock_status status = stream_open(&node->stream, node->address, now, node->connect_until, &error);
+    if (status != DLOCK_OK) {
+        node->status = status;
+        node->failed_before = true;
+        snprintf(node->problem, sizeof node->problem, "%.255s", error.message);
+        node->retry_at = now + RETRY_US;
+        return;
+    }
+    node->reader = redisReaderCreate();
+    node->state = NODE_CONNECTING;
+    if (!node->reader || !queue_greeting(node))
+        fail(node, listener, DLOCK_NOMEM, "out of memory");
+}
+
+/* A server that was restarted, or a firewall, has closed the connection since it was used last. */
+static bool is_gone(struct node *node)
+{
+    char byte;
+    const ssize_t count = recv(node->stream.socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return count == 0 || (count < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+}
+
+bool node_takes_commands(const struct node *node)
+{
+    return node->state == NODE_OPEN || (node->state == NODE_CONNECTING && !node->suspect);
+}
+
+void node_prepare(struct node *node, const struct node_listener *listener, uint32_t connect_timeout_ms,
+                  uint32_t answer_timeout_ms)
+{
+    const int64_t now = dlock_clock_us();
+    if (node->state == NODE_OPEN && node->owed_count > 0 &&
+        now - node->owed[node->owed_first].since > (int64_t)answer_timeout_ms * 1000) {
+        node->suspect = true;
+        fail(node, listener, DLOCK_UNAVAILABLE, "it does not answer");
+        node->retry_at = now;
+    }
+    if (node->state == NODE_OPEN && node->owed_count == 0 && now - node->used_at > IDLE_US && is_gone(node)) {
+        fail(node, listener, DLOCK_UNAVAILABLE, "it closed the connection");
+        node->retry_at = now;
+    }
+    node->used_at = now;
+    if (node->state == NODE_CLOSED && now >= node->retry_at)
+        connect_node(node, listener, connect_timeout_ms);
+}
+
+bool node_is_arriving(const struct node *node)
+{
+    return node->state == NODE_CONNECTING && !node->failed_before;
+}
+
+static void step_connection(struct node *node, const struct node_listener *listener)
+{
+    const int64_t now = dlock_clock_us();
+    if (!stream_step(&node->stream, now, node->connect_until)) {
+        char why[sizeof node->stream.why];
+        memcpy(why, node->stream.why, sizeof why);
+        fail(node, listener, DLOCK_UNAVAILABLE, why);
+        return;
+    }
+    if (node->stream.open) {
+        node->state = node->suspect ? NODE_GREETING : NODE_OPEN;
+    } else if (now >= node->connect_until) {
+        fail(node, listener, DLOCK_UNAVAILABLE, "it does not answer");
+    }
+}
+
+/* ---- reading and writing ------------------------------------------------------------------------------------------
+ */
+
+static void broken(struct node *node, const struct node_listener *listener)
+{
+    char why[sizeof node->stream.why];
+    memcpy(why, node->stream.why, sizeof why);
+    fail(node, listener, DLOCK_UNAVAILABLE, why);
+}
+
+static void write_out(struct node *node, const struct node_listener *listener)
+{
+    size_t done = 0;
+    while (done < node->out_size) {
+        const ssize_t count = stream_send(&node->stream, node->out + done, node->out_size - done);
+        if (count < 0 && errno != EAGAIN) {
+            broken(node, listener);
+            return;
+        }
+        if (count < 0)
+            break;
+        done += (size_t)count;
+        node->written += (uint64_t)count;
+    }
+    node->out_size -= done;
+    if (done > 0 && node->out_size > 0)
+        memmove(node->out, node->out + done, node->out_size);
+    if (!stream_flush(&node->stream))
+        broken(node, listener);
+}
+
+/* The number behind `name:` in the answer to INFO. */
+static bool find_number(const char *text, const char *name, int64_t *ret)
+{
+    const char *at = strstr(text, name);
+    if (!at)
+        return false;
+    *ret = strtoll(at + strlen(name), NULL, 10);
+    return true;
+}
+
+static const char *setting(const redisReply *reply, const char *name)
+{
+    for (size_t i = 0; reply->type == REDIS_REPLY_ARRAY && i + 1 < reply->elements; i += 2)
+        if (reply->element[i]->type == REDIS_REPLY_STRING && reply->element[i + 1]->type == REDIS_REPLY_STRING &&
+            strcmp(reply->element[i]->str, name) == 0)
+            return reply->element[i + 1]->str;
+    return "";
+}
+
+/* The replies to the greeting. False if the node is of no use. */
+static bool greeted(struct node *node, const struct expected *expected, const redisReply *reply,
+                    const struct node_listener *listener)
+{
+    int64_t seconds;
+    switch (expected->what) {
+    case EXPECT_UPTIME:
+        node->uptime_known =
+            reply->type == REDIS_REPLY_STRING && find_number(reply->str, "uptime_in_seconds:", &seconds);
+        if (node->uptime_known)
+            node->started_at = dlock_clock_us() - seconds * 1000000;
+        return true;
+    case EXPECT_SYNC_POLICY:
+        node->durable =
+            strcmp(setting(reply, "appendonly"), "yes") == 0 && strcmp(setting(reply, "appendfsync"), "always") == 0;
+        return true;
+    default:
+        if (reply->type != REDIS_REPLY_ERROR)
+            return true;
+    }
+    const char *end = strstr(reply->str, ", with args"); /* which would be the password */
+    char why[200];
+    snprintf(why, sizeof why, "%.*s", (int)(end ? end - reply->str : (ptrdiff_t)sizeof why - 1), reply->str);
+    fail(node, listener, strncmp(why, "LOADING", 7) == 0 ? DLOCK_UNAVAILABLE : DLOCK_REFUSED, why);
+    return false;
+}
+
+/* Hands over the replies that are complete. */
+static void hand_over(struct node *node, const struct node_listener *listener)
+{
+    while (node->state != NODE_CLOSED) {
+        void *object = NULL;
+        if (redisReaderGetReply(node->reader, &object) != REDIS_OK) {
+            char why[160];
+            snprintf(why, sizeof why, "its answer is not of Redis' protocol: %.100s", node->reader->errstr);
+            fail(node, listener, DLOCK_UNAVAILABLE, why);
+            return;
+        }
+        redisReply *reply = object;
+        if (!reply)
+            break;
+        struct expected expected = {.what = EXPECT_NOTHING};
+        take_owed(node, &expected);
+        if (expected.what < EXPECT_GREETING || expected.what == EXPECT_NOTHING) {
+            listener->replied(listener->arg, node, &expected, reply);
+        } else if (greeted(node, &expected, reply, listener) && node->state == NODE_GREETING && node->owed_count == 0) {
+            node->state = NODE_OPEN;
+            node->suspect = false;
+        }
+        freeReplyObject(reply);
+    }
+}
+
+/* Reads what is there. TLS may have more than it gives at once. */
+static void read_in(struct node *node, const struct node_listener *listener)
+{
+    char bytes[RECEIVE_SIZE];
+    ssize_t got = RECEIVE_SIZE;
+    while (node->state != NODE_CLOSED && (got == RECEIVE_SIZE || node->stream.tls)) {
+        got = stream_receive(&node->stream, bytes, sizeof bytes);
+        if (got < 0 && errno == EAGAIN)
+            return;
+        if (got < 0)
+            broken(node, listener);
+        else if (got == 0)
+            fail(node, listener, DLOCK_UNAVAILABLE, "it closed the connection");
+        else if (node->reader->len - node->reader->pos >= REPLIES_MAX ||
+                 redisReaderFeed(node->reader, bytes, (size_t)got) != REDIS_OK)
+            fail(node, listener, DLOCK_UNAVAILABLE, "its answer is too long");
+        else
+            hand_over(node, listener);
+    }
+}
+
+static void prepare_poll(const struct node *node, struct pollfd *ret)
+{
+    *ret = (struct pollfd){.fd = node->state == NODE_CLOSED ? -1 : node->stream.socket};
+    ret->events = stream_events(&node->stream);
+    if (node->out_size > 0 && node->stream.open)
+        ret->events |= POLLOUT;
+}
+
+/* Does what can be done without waiting. */
+static void work(struct node *node, const struct node_listener *listener, short events)
+{
+    if (node->state == NODE_CONNECTING)
+        step_connection(node, listener);
+    if (node->stream.open && (node->out_size > 0 || events & POLLOUT))
+        write_out(node, listener);
+    if (node->stream.open && events & (POLLIN | POLLHUP | POLLERR))
+        read_in(node, listener);
+}
+
+bool nodes_flush(struct node *nodes, size_t count, const struct node_listener *listener)
+{
+    bool changed = false;
+    for (size_t i = 0; i < count; i++) {
+        const enum node_state before = nodes[i].state;
+        if (nodes[i].out_size > 0 || before == NODE_CONNECTING)
+            work(&nodes[i], listener, 0);
+        changed |= nodes[i].state != before;
+    }
+    return changed;
+}
+
+/* How long poll may wait; a connection that is being made has a deadline of its own. */
+static int wait_ms(const struct node *nodes, size_t count, int64_t until)
+{
+    for (size_t i = 0; i < count; i++)
+        if (nodes[i].state == NODE_CONNECTING && nodes[i].stream.try_until < until)
+            until = nodes[i].stream.try_until;
+    const int64_t left = until - dlock_clock_us();
+    return left <= 0 ? 0 : (int)((left + 999) / 1000);
+}
+
+void nodes_wait(struct node *nodes, size_t count, const struct node_listener *listener, int64_t until)
+{
+    if (nodes_flush(nodes, count, listener))
+        return;
+    struct pollfd polled[NODES_MAX];
+    for (size_t i = 0; i < count; i++)
+        prepare_poll(&nodes[i], &polled[i]);
+    if (poll(polled, count, wait_ms(nodes, count, until)) < 0)
+        return;
+    for (size_t i = 0; i < count; i++)
+        if (polled[i].revents || nodes[i].state == NODE_CONNECTING)
+            work(&nodes[i], listener, polled[i].revents);
+}

@@ -1,0 +1,36 @@
+/* redis.c - locks in Redis: on one node, or on several of which a majority decides (Redlock).
+ *
+ * The functions of the dlock_storage that the core calls. It is exported twice, by module.c without TLS and by
+ * module_tls.c with it, so that those who do not need OpenSSL do not load it. */
+#include "redis_storage.h"
+
+#include "session.h"
+
+#include <stdlib.h>
+
+dlock_status redis_open(void *memory, const dlock_url *url, const dlock_storage_options *options, dlock_error *error)
+{
+    struct redis_session *session = memory;
+    session->options = options;
+    const dlock_status status = settings_read(url, options->timeout_ms, &session->settings, error);
+    if (status != DLOCK_OK)
+        return status;
+    session->nodes = calloc(session->settings.count, sizeof *session->nodes);
+    if (!session->nodes)
+        return dlock_error_set(error, DLOCK_NOMEM, "out of memory");
+    session->node_count = session->settings.count;
+    const bool wants_uptime = session->node_count > 1 && session->settings.guard_ms != 0;
+    for (size_t i = 0; i < session->node_count; i++)
+        node_init(&session->nodes[i], &session->settings.addresses[i], wants_uptime);
+    return DLOCK_OK;
+}
+
+void redis_close(void *memory)
+{
+    struct redis_session *session = memory;
+    watch_close(session);
+    for (size_t i = 0; i < session->node_count; i++)
+        node_close(&session->nodes[i]);
+    free(session->nodes);
+    round_close(session);
+}

@@ -1,0 +1,540 @@
+/* round.c - a batch of requests on its way to all nodes: one write and one read per node, decided as soon as the
+ * answers that are there decide.
+ *
+ * The rules of several nodes are Redlock's (Redis documentation, "Distributed Locks with Redis"), with what its
+ * critique asks for (Martin Kleppmann, "How to do distributed locking"): fences that a majority knows. What a majority
+ * means is quorum.c's; here is what is done about it. */
+#include "quorum.h"
+#include "session.h"
+
+#include <hiredis/hiredis.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NODE_TIMEOUT_MIN_MS 50 /* for which a quorum waits for a slow node; else a twentieth of the ttl */
+
+enum phase {
+    PHASE_WAITING, /* for an earlier request of its key: on several nodes one may take two round trips */
+    PHASE_ASKING,
+    PHASE_SETTLING,  /* an ACQUIRE was granted; a majority is to learn its fence */
+    PHASE_RETURNING, /* it was not granted; nodes that did are to take it back */
+    PHASE_DONE,
+};
+
+/* A request on its way. */
+struct task {
+    dlock_request *request;
+    enum phase phase;
+    uint32_t key_hash;
+    int64_t deadline;       /* of this phase */
+    int64_t last_deadline;  /* of all of it */
+    uint64_t fence;         /* from PHASE_SETTLING on */
+    int64_t acquired_at_us; /* of a hold that is repaired */
+    struct answer *answers; /* one per node */
+};
+
+static bool spread(const struct redis_session *session)
+{
+    return session->node_count > 1;
+}
+
+/* Adds to the words for the user why a node is of no use. */
+static void add_reason(struct task *task, const char *why)
+{
+    char *message = task->request->message;
+    const size_t used = strlen(message);
+    snprintf(message + used, sizeof task->request->message - used, "%s%s", used ? "; " : "", why);
+}
+
+static void fail_answer(struct task *task, struct answer *answer, dlock_status status, bool uncertain, const char *why)
+{
+    answer->vote = VOTE_FAILED;
+    answer->status = status;
+    answer->uncertain = uncertain;
+    add_reason(task, why);
+}
+
+/* ---- asking -------------------------------------------------------------------------------------------------------
+ */
+
+static bool send_question(struct redis_session *session, struct task *task, size_t node, enum question question,
+                          bool eval)
+{
+    char *command;
+    const long long size = answer_command(&command, question, session->settings.prefix, task->request, task->fence,
+                                          task->acquired_at_us, eval);
+    if (size < 0)
+        return false;
+    const struct expected expected = {
+        .what = question, .batch = session->batch, .id = (uint32_t)(task - session->tasks)};
+    const bool queued = node_queue(&session->nodes[node], command, (size_t)size, expected);
+    answer_free_command(command);
+    return queued;
+}
+
+static void ask_node(struct redis_session *session, struct task *task, size_t node)
+{
+    struct answer *answer = &task->answers[node];
+    if (!node_takes_commands(&session->nodes[node]))
+        fail_answer(task, answer, session->nodes[node].status, false, session->nodes[node].problem);
+    else if (send_question(session, task, node, (enum question)task->request->operation, false))
+        answer->asked = true;
+    else
+        fail_answer(task, answer, DLOCK_NOMEM, false, "out of memory");
+}
+
+/* A node that does not matter to the decision is not waited for, so this counts only when it does. */
+static int64_t node_timeout_us(const struct redis_session *session, const dlock_request *request)
+{
+    const int64_t all = (int64_t)session->options->timeout_ms * 1000;
+    if (!spread(session))
+        return all;
+    if (request->operation != DLOCK_ACQUIRE && request->operation != DLOCK_EXTEND)
+        return all / 2;
+    const int64_t part = (int64_t)request->ttl_ms * 1000 / 20, least = NODE_TIMEOUT_MIN_MS * 1000;
+    const int64_t wanted = part > least ? part : least;
+    return wanted < all / 2 ? wanted : all / 2;
+}
+
+/* ---- the end of a request -----------------------------------------------------------------------------------------
+ */
+
+static void finish(struct redis_session *session, struct task *task, dlock_status status)
+{
+    dlock_request *request = task->request;
+    task->phase = PHASE_DONE;
+    session->open_tasks--;
+    request->status = status;
+    if (!spread(session) || status == DLOCK_OK || status == DLOCK_BUSY || status == DLOCK_LOST)
+        return;
+    char reasons[DLOCK_MESSAGE_SIZE];
+    memcpy(reasons, request->message, sizeof reasons);
+    snprintf(request->message, sizeof request->message, "%zu of %zu nodes could be asked, %zu are needed: %s",
+             session->node_count - quorum_count(task->answers, session->node_count, VOTE_FAILED), session->node_count,
+             quorum_of(session->node_count), reasons);
+}
+
+/* May a record of this request be on the node, now or later? */
+static bool may_be_left(const struct answer *answer, dlock_status status)
+{
+    if (!answer->asked || answer->returned)
+        return false;
+    /* The connection stays open, and the request to take it back is behind the one that would make it. */
+    if (status == DLOCK_BUSY && answer->told)
+        return false;
+    return answer->holds || answer->uncertain || answer->vote == VOTE_NONE;
+}
+
+static void finish_denied(struct redis_session *session, struct task *task)
+{
+    const dlock_status status = quorum_denied(task->answers, session->node_count);
+    dlock_info holder;
+    bool left = false;
+    for (size_t i = 0; i < session->node_count; i++)
+        left |= may_be_left(&task->answers[i], status);
+    task->request->not_done = !left;
+    if (status == DLOCK_BUSY &&
+        quorum_holder(task->answers, session->node_count, &holder) >= quorum_of(session->node_count))
+        task->request->info = holder;
+    finish(session, task, status);
+}
+
+/* ---- an ACQUIRE that no majority granted --------------------------------------------------------------------------
+ */
+
+static void step_returning(struct redis_session *session, struct task *task)
+{
+    for (size_t i = 0; i < session->node_count; i++)
+        if (task->answers[i].holds && task->answers[i].told && !task->answers[i].returned)
+            return;
+    finish_denied(session, task);
+}
+
+/* Also nodes whose answer is still out are told to take it back: it reaches them behind the request. */
+static void give_back(struct redis_session *session, struct task *task, int64_t now)
+{
+    if (!spread(session)) {
+        finish_denied(session, task);
+        return;
+    }
+    for (size_t i = 0; i < session->node_count; i++) {
+        struct answer *answer = &task->answers[i];
+        if (answer->asked && (answer->holds || answer->vote == VOTE_NONE || answer->uncertain) &&
+            session->nodes[i].state != NODE_CLOSED && send_question(session, task, i, ASK_RETURN, false))
+            answer->told = true;
+        task->request->contended |= answer->told;
+    }
+    task->phase = PHASE_RETURNING;
+    task->deadline = now + node_timeout_us(session, task->request);
+    step_returning(session, task);
+}
+
+/* ---- an ACQUIRE that a majority granted ---------------------------------------------------------------------------
+ */
+
+static void step_settling(struct redis_session *session, struct task *task, int64_t now)
+{
+    switch (quorum_judge_settled(task->answers, session->node_count, task->fence)) {
+    case VERDICT_OPEN:
+        return;
+    case VERDICT_YES:
+        task->request->info.fence = task->fence;
+        finish(session, task, DLOCK_OK);
+        return;
+    default:
+        give_back(session, task, now);
+    }
+}
+
+/* Each node gives a fence of its own; the largest of them counts, once a majority knows it: the next majority has a
+ * node in common with this one, and gives a larger one. */
+static void settle(struct redis_session *session, struct task *task, int64_t now)
+{
+    task->phase = PHASE_SETTLING;
+    task->fence = quorum_largest_fence(task->answers, session->node_count);
+    if (quorum_judge_settled(task->answers, session->node_count, task->fence) != VERDICT_YES) {
+        task->deadline = now + node_timeout_us(session, task->request);
+        for (size_t i = 0; i < session->node_count; i++) {
+            struct answer *answer = &task->answers[i];
+            if (answer->asked && (answer->vote == VOTE_NONE || answer->holds) && answer->info.fence != task->fence)
+                send_question(session, task, i, ASK_SETTLE, false);
+        }
+    }
+    step_settling(session, task, now);
+}
+
+/* ---- decisions ----------------------------------------------------------------------------------------------------
+ */
+
+/* Nodes that have forgotten a hold learn it again while a majority has it. */
+static void repair(struct redis_session *session, struct task *task)
+{
+    for (size_t i = 0; i < session->node_count; i++)
+        if (task->answers[i].vote == VOTE_YES) {
+            task->fence = task->answers[i].info.fence;
+            task->acquired_at_us = task->answers[i].acquired_at_us;
+        }
+    for (size_t i = 0; i < session->node_count; i++)
+        if (task->answers[i].vote == VOTE_ABSENT)
+            send_question(session, task, i, ASK_REPAIR, false);
+}
+
+static void decide_acquire(struct redis_session *session, struct task *task, enum verdict verdict, int64_t now)
+{
+    if (verdict == VERDICT_YES)
+        settle(session, task, now);
+    else
+        give_back(session, task, now);
+}
+
+static void decide_hold(struct redis_session *session, struct task *task, enum verdict verdict)
+{
+    if (verdict == VERDICT_YES && task->request->operation == DLOCK_EXTEND)
+        repair(session, task);
+    finish(session, task,
+           verdict == VERDICT_YES  ? DLOCK_OK
+           : verdict == VERDICT_NO ? DLOCK_LOST
+                                   : quorum_failure(task->answers, session->node_count));
+}
+
+static void decide_record(struct redis_session *session, struct task *task, enum verdict verdict)
+{
+    const bool breaks = task->request->operation == DLOCK_BREAK;
+    if (verdict == VERDICT_YES)
+        quorum_holder(task->answers, session->node_count, &task->request->info);
+    finish(session, task,
+           verdict == VERDICT_YES  ? DLOCK_OK
+           : verdict == VERDICT_NO ? (breaks ? DLOCK_LOST : DLOCK_OK)
+                                   : quorum_failure(task->answers, session->node_count));
+}
+
+/* Is it certain that none of it was done? */
+static bool nothing_done(const struct redis_session *session, const struct task *task)
+{
+    for (size_t i = 0; i < session->node_count; i++)
+        if (task->answers[i].vote != VOTE_FAILED || task->answers[i].uncertain)
+            return false;
+    return true;
+}
+
+static void step(struct redis_session *session, struct task *task, int64_t now)
+{
+    if (task->phase == PHASE_SETTLING)
+        step_settling(session, task, now);
+    else if (task->phase == PHASE_RETURNING)
+        step_returning(session, task);
+    if (task->phase != PHASE_ASKING)
+        return;
+    const dlock_operation operation = task->request->operation;
+    const enum verdict verdict = quorum_judge(operation, task->answers, session->node_count);
+    if (verdict == VERDICT_OPEN)
+        return;
+    if (operation != DLOCK_ACQUIRE)
+        task->request->not_done = nothing_done(session, task);
+    if (operation == DLOCK_ACQUIRE)
+        decide_acquire(session, task, verdict, now);
+    else if (operation == DLOCK_EXTEND || operation == DLOCK_RELEASE)
+        decide_hold(session, task, verdict);
+    else
+        decide_record(session, task, verdict);
+}
+
+/* ---- replies ------------------------------------------------------------------------------------------------------
+ */
+
+/* Has the node been up for long enough to know of every hold that is not over? Redlock's "delayed restarts". */
+static void guard(struct redis_session *session, struct task *task, struct node *node, struct answer *answer)
+{
+    const int64_t guard_us = session->settings.guard_ms == GUARD_BY_TTL ? (int64_t)task->request->ttl_ms * 1000
+                                                                        : session->settings.guard_ms * 1000;
+    if (!spread(session) || guard_us == 0 || node->durable)
+        return;
+    char why[384];
+    const int64_t age = dlock_clock_us() - node->started_at, left = guard_us - age;
+    if (!node->uptime_known) {
+        snprintf(
+            why, sizeof why,
+            "%s: it does not tell its uptime (INFO), so it may have forgotten holds; restart_guard_ms=0 allows that",
+            node->address->name);
+        fail_answer(task, answer, DLOCK_REFUSED, false, why);
+    } else if (left > 0) {
+        snprintf(why, sizeof why,
+                 "%s: it was restarted %" PRId64 " s ago and may have forgotten holds; it votes in %.1f s",
+                 node->address->name, age / 1000000, (double)left / 1e6);
+        fail_answer(task, answer, DLOCK_UNAVAILABLE, false, why);
+    }
+}
+
+/* The node does not have the script: sends it, unless the question is of no use any more. */
+static bool send_again(struct redis_session *session, struct task *task, size_t node, enum question question)
+{
+    if (question <= ASK_BREAK && task->phase != PHASE_ASKING && task->phase != PHASE_SETTLING)
+        return false;
+    return send_question(session, task, node, question, true);
+}
+
+static void take_answer(struct redis_session *session, struct task *task, struct node *node, const redisReply *reply)
+{
+    struct answer *answer = &task->answers[node - session->nodes];
+    const bool told = answer->told;
+    char text[200], why[384];
+    if (answer_read(reply, (enum question)task->request->operation, answer, text, sizeof text)) {
+        answer->told = told;
+        if (task->request->operation == DLOCK_ACQUIRE && answer->vote == VOTE_YES)
+            guard(session, task, node, answer);
+        return;
+    }
+    answer->told = told;
+    snprintf(why, sizeof why, "%s: %s", node->address->name, text);
+    add_reason(task, why);
+}
+
+static void take_settled(struct task *task, struct answer *answer, const redisReply *reply)
+{
+    struct answer settled = {.vote = VOTE_NONE};
+    char text[200];
+    answer_read(reply, ASK_SETTLE, &settled, text, sizeof text);
+    if (settled.vote == VOTE_YES)
+        answer->settled = true;
+    else if (answer->vote == VOTE_YES)
+        fail_answer(task, answer, DLOCK_UNAVAILABLE, false, "the hold went away before its fence was known");
+}
+
+static void take_returned(struct answer *answer, const redisReply *reply)
+{
+    struct answer returned = {.vote = VOTE_NONE};
+    char text[200];
+    answer->returned = answer_read(reply, ASK_RETURN, &returned, text, sizeof text);
+}
+
+/* The task that a reply belongs to, unless it is of an earlier batch or of a task that is done. */
+static struct task *find_task(struct redis_session *session, const struct expected *expected)
+{
+    if (expected->what > ASK_RETURN || expected->batch != session->batch)
+        return NULL;
+    struct task *task = &session->tasks[expected->id];
+    return task->phase == PHASE_DONE ? NULL : task;
+}
+
+static void replied(void *arg, struct node *node, const struct expected *expected, const redisReply *reply)
+{
+    struct redis_session *session = arg;
+    struct task *task = find_task(session, expected);
+    if (!task)
+        return;
+    struct answer *answer = &task->answers[node - session->nodes];
+    if (answer_is_noscript(reply) &&
+        send_again(session, task, (size_t)(node - session->nodes), (enum question)expected->what))
+        return;
+    switch (expected->what) {
+    case ASK_SETTLE:
+        take_settled(task, answer, reply);
+        break;
+    case ASK_REPAIR:
+        return;
+    case ASK_RETURN:
+        take_returned(answer, reply);
+        break;
+    default:
+        if (answer->vote != VOTE_NONE) /* it came too late to be counted */
+            return;
+        take_answer(session, task, node, reply);
+    }
+    step(session, task, dlock_clock_us());
+}
+
+static void failed(void *arg, struct node *node, const struct expected *expected, bool certain)
+{
+    struct redis_session *session = arg;
+    struct task *task = find_task(session, expected);
+    if (!task || expected->what == ASK_REPAIR)
+        return;
+    struct answer *answer = &task->answers[node - session->nodes];
+    if (expected->what == ASK_RETURN)
+        answer->told = false;
+    if (answer->vote == VOTE_NONE || (expected->what == ASK_SETTLE && answer->vote == VOTE_YES))
+        fail_answer(task, answer, node->status, answer->holds || !certain, node->problem);
+    step(session, task, dlock_clock_us());
+}
+
+/* ---- the round ----------------------------------------------------------------------------------------------------
+ */
+
+/* Until when it is waited for answers: a connection that is made for the first time is worth more patience. */
+static int64_t deadline_of(const struct redis_session *session, const struct task *task)
+{
+    if (task->phase == PHASE_DONE || task->phase == PHASE_WAITING)
+        return INT64_MAX;
+    int64_t deadline = task->deadline;
+    for (size_t i = 0; i < session->node_count && task->phase == PHASE_ASKING; i++)
+        if (task->answers[i].vote == VOTE_NONE && node_is_arriving(&session->nodes[i]) &&
+            session->nodes[i].connect_until > deadline)
+            deadline = session->nodes[i].connect_until;
+    return deadline < task->last_deadline ? deadline : task->last_deadline;
+}
+
+static void time_out(struct redis_session *session, struct task *task, int64_t now)
+{
+    char why[256];
+    if (task->phase == PHASE_RETURNING) {
+        finish_denied(session, task);
+        return;
+    }
+    for (size_t i = 0; i < session->node_count; i++) {
+        struct answer *answer = &task->answers[i];
+        const bool unsettled = task->phase == PHASE_SETTLING && answer->vote == VOTE_YES && !answer->settled &&
+                               answer->info.fence != task->fence;
+        if (answer->vote != VOTE_NONE && !unsettled)
+            continue;
+        snprintf(why, sizeof why, "%s: no answer in time", session->nodes[i].address->name);
+        fail_answer(task, answer, DLOCK_UNAVAILABLE, true, why);
+    }
+    step(session, task, now);
+}
+
+static bool make_room(struct redis_session *session, size_t count)
+{
+    if (count <= session->task_room)
+        return true;
+    struct task *tasks = realloc(session->tasks, count * sizeof *tasks);
+    if (tasks)
+        session->tasks = tasks;
+    struct answer *answers = realloc(session->answers, count * session->node_count * sizeof *answers);
+    if (answers)
+        session->answers = answers;
+    if (!tasks || !answers)
+        return false;
+    session->task_room = count;
+    return true;
+}
+
+static uint32_t hash(const char *key)
+{
+    uint32_t value = 2166136261u; /* FNV-1a (Fowler, Noll, Vo) */
+    for (; *key; key++)
+        value = (value ^ (unsigned char)*key) * 16777619u;
+    return value;
+}
+
+/* Is an earlier request of the same key not done? */
+static bool has_to_wait(const struct redis_session *session, const struct task *task)
+{
+    for (const struct task *other = session->tasks; spread(session) && other < task; other++)
+        if (other->phase != PHASE_DONE && other->key_hash == task->key_hash)
+            return true;
+    return false;
+}
+
+static void start(struct redis_session *session, struct task *task, int64_t now)
+{
+    task->phase = PHASE_ASKING;
+    task->deadline = now + node_timeout_us(session, task->request);
+    for (size_t i = 0; i < session->node_count; i++)
+        ask_node(session, task, i);
+    step(session, task, now);
+}
+
+static void start_what_can(struct redis_session *session, size_t count)
+{
+    const int64_t now = dlock_clock_us();
+    for (struct task *task = session->tasks; task < session->tasks + count; task++)
+        if (task->phase == PHASE_WAITING && !has_to_wait(session, task))
+            start(session, task, now);
+}
+
+static void begin(struct redis_session *session, dlock_request *const *requests, size_t count)
+{
+    const int64_t last_deadline = dlock_clock_us() + (int64_t)session->options->timeout_ms * 1000;
+    session->batch++;
+    session->open_tasks = count;
+    memset(session->answers, 0, count * session->node_count * sizeof *session->answers);
+    for (size_t i = 0; i < count; i++)
+        session->tasks[i] = (struct task){.request = requests[i],
+                                          .key_hash = hash(requests[i]->key),
+                                          .last_deadline = last_deadline,
+                                          .answers = session->answers + i * session->node_count};
+}
+
+/* Waits for what comes next, or for the first deadline, and lets tasks run out of time. */
+static void wait_once(struct redis_session *session, size_t count, const struct node_listener *listener)
+{
+    int64_t until = INT64_MAX;
+    for (size_t i = 0; i < count; i++) {
+        const int64_t deadline = deadline_of(session, &session->tasks[i]);
+        until = deadline < until ? deadline : until;
+    }
+    nodes_wait(session->nodes, session->node_count, listener, until);
+    const int64_t now = dlock_clock_us();
+    for (size_t i = 0; i < count && now >= until; i++)
+        if (now >= deadline_of(session, &session->tasks[i]))
+            time_out(session, &session->tasks[i], now);
+}
+
+void round_execute(void *memory, dlock_request *const *requests, size_t count)
+{
+    struct redis_session *session = memory;
+    const struct node_listener listener = {session, replied, failed};
+    if (!make_room(session, count)) {
+        for (size_t i = 0; i < count; i++) {
+            dlock_request_fail(requests[i], DLOCK_NOMEM, "out of memory");
+            requests[i]->not_done = true;
+        }
+        return;
+    }
+    begin(session, requests, count);
+    session_prepare(session, &listener);
+    start_what_can(session, count);
+    while (session->open_tasks > 0) {
+        wait_once(session, count, &listener);
+        start_what_can(session, count);
+    }
+    nodes_flush(session->nodes, session->node_count, &listener);
+}
+
+void round_close(struct redis_session *session)
+{
+    free(session->tasks);
+    free(session->answers);
+}

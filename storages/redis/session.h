@@ -1,0 +1,53 @@
+/* session.h - one session: a connection to each node, and the requests that are on their way. Shared by the files of
+ * this folder. */
+#ifndef DLOCK_REDIS_SESSION_H
+#define DLOCK_REDIS_SESSION_H
+
+#include "answer.h"
+#include "node.h"
+
+struct task;
+struct watch;
+
+struct redis_session {
+    const dlock_storage_options *options;
+    struct settings settings;
+    struct node *nodes;
+    size_t node_count;
+
+    struct task *tasks; /* of the batch that is on its way: see round.c */
+    struct answer *answers;
+    size_t task_room, open_tasks;
+    uint32_t batch;
+
+    struct watch *watch; /* NULL until the first key is watched: see watch.c */
+};
+
+/* Connects what is not connected. */
+void session_prepare(struct redis_session *session, const struct node_listener *listener);
+
+/* Asks one node alone a command of plain words, and hands its reply to `read`. False if none comes until `until`: see
+ * node->status and node->problem. */
+bool session_ask(struct redis_session *session, struct node *node, int64_t until, int count, const char *const *words,
+                 void (*read)(void *arg, const struct redisReply *reply), void *arg);
+
+/* The same of a node's error as an error of the call. */
+dlock_status session_refuse(const struct node *node, const struct redisReply *reply, dlock_error *error);
+
+/* dlock_storage.execute, in round.c; what it works with is freed by round_close. */
+void round_execute(void *memory, dlock_request *const *requests, size_t count);
+void round_close(struct redis_session *session);
+
+/* dlock_storage.list and .check, in files of these names. */
+dlock_status list_keys(void *memory, const char *prefix,
+                       bool (*each)(void *arg, const char *key, const dlock_info *info), void *arg, dlock_error *error);
+dlock_status check_nodes(void *memory, void (*warn)(void *arg, const char *text), void *arg, dlock_error *error);
+
+/* dlock_storage.watch and what belongs to it, in watch.c. */
+int watch_descriptor(void *memory);
+dlock_status watch_key(void *memory, const char *key, dlock_error *error);
+void watch_no_more(void *memory, const char *key);
+dlock_status watch_read_hints(void *memory, void (*hint)(void *arg, const char *key), void *arg, dlock_error *error);
+void watch_close(struct redis_session *session);
+
+#endif

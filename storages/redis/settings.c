@@ -1,0 +1,156 @@
+/* settings.c - see settings.h. Called when a session is opened. */
+#include "settings.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEFAULT_HOST   "127.0.0.1"
+#define DEFAULT_PORT   6379
+#define DEFAULT_PREFIX "distributed-locks"
+#define PREFIX_MAX     256
+#define TIMEOUT_MAX_MS 600000
+#define GUARD_MAX_MS   DLOCK_TTL_MAX_MS
+#define DATABASE_MAX   1000000
+
+/* Reads a number that stands in the URL as `what`; leaves `ret` alone if it is not there. */
+static dlock_status read_number(const char *text, const char *what, int64_t min, int64_t max, int64_t *ret,
+                                dlock_error *error)
+{
+    if (!text)
+        return DLOCK_OK;
+    char *end;
+    const long long value = strtoll(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end || value < min || value > max)
+        return dlock_error_set(error, DLOCK_INVALID, "the URL's %s is '%.64s'; expected a number from %lld to %lld",
+                               what, text, (long long)min, (long long)max);
+    *ret = value;
+    return DLOCK_OK;
+}
+
+/* redis://host/2 and ?db=2 are the same. */
+static dlock_status read_database(const dlock_url *url, bool is_unix, uint32_t *ret, dlock_error *error)
+{
+    int64_t by_path = -1, by_parameter = -1;
+    dlock_status status = DLOCK_OK;
+    if (!is_unix && url->path && url->path[0] && strcmp(url->path, "/") != 0)
+        status = read_number(url->path + (url->path[0] == '/'), "path, the number of a database,", 0, DATABASE_MAX,
+                             &by_path, error);
+    if (status == DLOCK_OK)
+        status = read_number(dlock_url_get(url, "db"), "db", 0, DATABASE_MAX, &by_parameter, error);
+    if (status != DLOCK_OK)
+        return status;
+    if (by_path >= 0 && by_parameter >= 0 && by_path != by_parameter)
+        return dlock_error_set(error, DLOCK_INVALID, "the URL names two databases, %lld and %lld", (long long)by_path,
+                               (long long)by_parameter);
+    *ret = (uint32_t)(by_path >= 0 ? by_path : by_parameter >= 0 ? by_parameter : 0);
+    return DLOCK_OK;
+}
+
+static dlock_status read_tls(const dlock_url *url, struct address *address, dlock_error *error)
+{
+    const char *insecure = dlock_url_get(url, "insecure");
+    address->tls = strcmp(url->scheme, "rediss") == 0;
+    address->ca = dlock_url_get(url, "ca");
+    address->certificate = dlock_url_get(url, "cert");
+    address->key = dlock_url_get(url, "key");
+    if (!address->tls && (insecure || address->ca || address->certificate || address->key))
+        return dlock_error_set(error, DLOCK_INVALID,
+                               "ca, cert, key and insecure are of TLS; expected a URL that starts with rediss:");
+    if (!address->certificate != !address->key)
+        return dlock_error_set(error, DLOCK_INVALID, "the URL has %s; expected cert and key together",
+                               address->key ? "key, but no cert" : "cert, but no key");
+    if (insecure && strcmp(insecure, "yes") != 0 && strcmp(insecure, "no") != 0)
+        return dlock_error_set(error, DLOCK_INVALID, "the URL's insecure is '%.64s'; expected yes or no", insecure);
+    address->insecure = insecure && strcmp(insecure, "yes") == 0;
+    return DLOCK_OK;
+}
+
+static dlock_status add(struct settings *settings, struct address address, dlock_error *error)
+{
+    if (settings->count == NODES_MAX)
+        return dlock_error_set(error, DLOCK_INVALID, "too many nodes; expected at most %d", NODES_MAX);
+    if (address.path)
+        snprintf(address.name, sizeof address.name, "%s", address.path);
+    else
+        snprintf(address.name, sizeof address.name, strchr(address.host, ':') ? "[%s]:%u" : "%s:%u", address.host,
+                 address.port);
+    for (size_t i = 0; i < settings->count; i++)
+        if (strcmp(settings->addresses[i].name, address.name) == 0)
+            return dlock_error_set(error, DLOCK_INVALID, "%s is named twice; a quorum needs nodes of their own",
+                                   address.name);
+    settings->addresses[settings->count++] = address;
+    return DLOCK_OK;
+}
+
+static dlock_status add_unix(const dlock_url *url, struct settings *settings, struct address *address,
+                             dlock_error *error)
+{
+    if (url->host_count > 0 && (url->host_count > 1 || url->hosts[0].name[0] || url->hosts[0].port))
+        return dlock_error_set(error, DLOCK_INVALID, "redis+unix: has no host; expected redis+unix:///path/of/socket");
+    if (!url->path || url->path[0] != '/' || !url->path[1])
+        return dlock_error_set(
+            error, DLOCK_INVALID,
+            "redis+unix: needs the absolute path of a socket; expected redis+unix:///path/of/socket");
+    address->path = url->path;
+    return add(settings, *address, error);
+}
+
+static dlock_status add_hosts(const dlock_url *url, struct settings *settings, struct address *address,
+                              dlock_error *error)
+{
+    static const dlock_url_host here = {.name = ""};
+    const size_t count = url->host_count ? url->host_count : 1;
+    for (size_t i = 0; i < count; i++) {
+        const dlock_url_host *host = url->host_count ? &url->hosts[i] : &here;
+        address->host = host->name[0] ? host->name : DEFAULT_HOST;
+        address->port = host->port ? host->port : DEFAULT_PORT;
+        const dlock_status status = add(settings, *address, error);
+        if (status != DLOCK_OK)
+            return status;
+    }
+    return DLOCK_OK;
+}
+
+/* What holds for all nodes may stand in any of the URLs, but not differ. */
+static dlock_status read_common(const dlock_url *url, struct settings *settings, dlock_error *error)
+{
+    const char *prefix = dlock_url_get(url, "prefix");
+    if (prefix && settings->prefix && strcmp(prefix, settings->prefix) != 0)
+        return dlock_error_set(error, DLOCK_INVALID, "the URLs have different prefixes, '%.64s' and '%.64s'",
+                               settings->prefix, prefix);
+    if (prefix && (!prefix[0] || strlen(prefix) > PREFIX_MAX))
+        return dlock_error_set(error, DLOCK_INVALID, "the URL's prefix has %zu bytes; expected 1 to %d", strlen(prefix),
+                               PREFIX_MAX);
+    if (prefix)
+        settings->prefix = prefix;
+    int64_t connect_timeout_ms = settings->connect_timeout_ms;
+    dlock_status status = read_number(dlock_url_get(url, "connect_timeout_ms"), "connect_timeout_ms", 1, TIMEOUT_MAX_MS,
+                                      &connect_timeout_ms, error);
+    settings->connect_timeout_ms = (uint32_t)connect_timeout_ms;
+    if (status == DLOCK_OK)
+        status = read_number(dlock_url_get(url, "restart_guard_ms"), "restart_guard_ms", 0, GUARD_MAX_MS,
+                             &settings->guard_ms, error);
+    return status;
+}
+
+dlock_status settings_read(const dlock_url *urls, uint32_t timeout_ms, struct settings *ret, dlock_error *error)
+{
+    *ret = (struct settings){.connect_timeout_ms = timeout_ms, .guard_ms = GUARD_BY_TTL};
+    for (const dlock_url *url = urls; url; url = url->next) {
+        const bool is_unix = strcmp(url->scheme, "redis+unix") == 0;
+        struct address address = {.user = url->user, .password = url->password};
+        dlock_status status = read_common(url, ret, error);
+        if (status == DLOCK_OK)
+            status = read_database(url, is_unix, &address.database, error);
+        if (status == DLOCK_OK)
+            status = read_tls(url, &address, error);
+        if (status == DLOCK_OK)
+            status = is_unix ? add_unix(url, ret, &address, error) : add_hosts(url, ret, &address, error);
+        if (status != DLOCK_OK)
+            return status;
+    }
+    if (!ret->prefix)
+        ret->prefix = DEFAULT_PREFIX;
+    return DLOCK_OK;
+}
