@@ -13,6 +13,7 @@ static const struct {
     const char *text;
 } known[] = {
     {13, DLOCK_REFUSED, true, "this user may not read and write it (role readWrite of the database is needed)"},
+    {14, DLOCK_REFUSED, true, "a document of another layout is in the way; use another collection or prefix"},
     {18, DLOCK_REFUSED, true, "the server does not accept user and password, or knows the user in another authSource"},
     {20, DLOCK_REFUSED, true, "the server does not allow this operation"},
     {72, DLOCK_REFUSED, true, "the server does not accept the options of the URL"},

@@ -14,9 +14,11 @@
 #define HEADER   16
 #define OP_MSG   2013
 #define OP_QUERY 2004
+#define OP_REPLY 1
 
-struct connection {
+struct wire_connection {
     struct wire *wire;
+    struct wire_connection *next; /* guarded by the wire's mutex */
     int client, server;
 };
 
@@ -29,7 +31,7 @@ static int32_t number_at(const uint8_t *bytes)
 {
     int32_t number;
     memcpy(&number, bytes, sizeof number);
-    return BSON_UINT32_FROM_LE(number);
+    return number; /* tests run on little-endian machines */
 }
 
 static bool read_whole(int from, uint8_t *bytes, size_t size)
@@ -118,12 +120,15 @@ static struct message make_reply(const struct message *request, const char *json
         fprintf(stderr, "%s: %s\n", json, error.message);
         abort();
     }
-    struct message reply = {.size = HEADER + 5 + (int32_t)document->len};
+    /* Handshakes come in the old form, and want the old form. */
+    const bool old = number_at(request->bytes + 12) == OP_QUERY;
+    const size_t before = HEADER + (old ? 20 : 5);
+    struct message reply = {.size = (int32_t)(before + document->len)};
     reply.bytes = calloc(1, (size_t)reply.size);
-    const int32_t words[5] = {(int32_t)BSON_UINT32_TO_LE(reply.size), 0, number_at(request->bytes + 4),
-                              (int32_t)BSON_UINT32_TO_LE(OP_MSG), 0};
-    memcpy(reply.bytes, words, sizeof words);
-    memcpy(reply.bytes + HEADER + 5, bson_get_data(document), document->len);
+    int32_t words[9] = {reply.size, 0, number_at(request->bytes + 4), old ? OP_REPLY : OP_MSG};
+    words[8] = old; /* one document */
+    memcpy(reply.bytes, words, old ? sizeof words : HEADER);
+    memcpy(reply.bytes + before, bson_get_data(document), document->len);
     bson_destroy(document);
     return reply;
 }
@@ -162,7 +167,7 @@ static void wait_for_end(int fd)
 }
 
 /* One command and its answer; false if the connection is over. */
-static bool carry(struct connection *connection)
+static bool carry(struct wire_connection *connection)
 {
     struct message request, reply = {0};
     char name[32];
@@ -190,15 +195,18 @@ static bool carry(struct connection *connection)
 
 static void *serve(void *arg)
 {
-    struct connection *connection = arg;
+    struct wire_connection *connection = arg;
     struct wire *wire = connection->wire;
     while (carry(connection)) {
     }
+    pthread_mutex_lock(&wire->mutex);
+    struct wire_connection **link = &wire->connections;
+    while (*link != connection)
+        link = &(*link)->next;
+    *link = connection->next;
     close(connection->client);
     close(connection->server);
     free(connection);
-    pthread_mutex_lock(&wire->mutex);
-    wire->connections--;
     pthread_mutex_unlock(&wire->mutex);
     return NULL;
 }
@@ -225,13 +233,14 @@ static void *accept_all(void *arg)
 {
     struct wire *wire = arg;
     for (int client; (client = accept4(wire->listener, NULL, NULL, SOCK_CLOEXEC)) >= 0;) {
-        struct connection *connection = malloc(sizeof *connection);
-        *connection =
-            (struct connection){.wire = wire, .client = client, .server = connect_to(wire->host, wire->server_port)};
+        struct wire_connection *connection = malloc(sizeof *connection);
+        *connection = (struct wire_connection){
+            .wire = wire, .client = client, .server = connect_to(wire->host, wire->server_port)};
         setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
         pthread_t thread;
         pthread_mutex_lock(&wire->mutex);
-        wire->connections++;
+        connection->next = wire->connections;
+        wire->connections = connection;
         pthread_mutex_unlock(&wire->mutex);
         if (pthread_create(&thread, NULL, serve, connection) != 0)
             abort();
@@ -256,15 +265,19 @@ void wire_start(struct wire *wire, const char *host, int port)
         abort();
 }
 
+/* Ends the connections that a failed test has left. */
 static bool is_quiet(struct wire *wire)
 {
     pthread_mutex_lock(&wire->mutex);
-    const bool quiet = wire->connections == 0;
+    for (struct wire_connection *each = wire->connections; each; each = each->next) {
+        shutdown(each->client, SHUT_RDWR);
+        shutdown(each->server, SHUT_RDWR);
+    }
+    const bool quiet = !wire->connections;
     pthread_mutex_unlock(&wire->mutex);
     return quiet;
 }
 
-/* The sessions must be closed before: that ends the connections. */
 void wire_stop(struct wire *wire)
 {
     shutdown(wire->listener, SHUT_RDWR);

@@ -38,8 +38,8 @@ struct wire {
     pthread_t thread;
     pthread_mutex_t mutex; /* guards the rest */
     struct wire_rule rules[WIRE_RULES];
-    unsigned rule_count, connections;
-    bool stop;
+    unsigned rule_count;
+    struct wire_connection *connections;
     char *commands[WIRE_COMMANDS]; /* as JSON, with the documents of their sequences behind it */
     unsigned command_count;
 };
