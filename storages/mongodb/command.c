@@ -17,10 +17,10 @@ void command_begin_call(struct mongodb_session *session)
     session->not_done = false;
 }
 
-/* A command may take three quarters of the time when the network fails, so the last one must begin in the first. */
+/* Is it still early enough for one more command, whatever happens to it? */
 static bool has_time(struct mongodb_session *session)
 {
-    if (dlock_clock_us() - session->started <= (int64_t)session->options->timeout_ms * 1000 / 4)
+    if (dlock_clock_us() - session->started <= (int64_t)session->options->timeout_ms * 1000 / TIME_SHARES)
         return true;
     session->not_done = true;
     dlock_error_set(&session->error, DLOCK_UNAVAILABLE,

@@ -9,7 +9,7 @@
 static const struct {
     uint32_t code;
     dlock_status status;
-    bool not_done; /* whatever a former try of the same command may have done was told by its own error */
+    bool not_done;
     const char *text;
 } known[] = {
     {13, DLOCK_REFUSED, true, "this user may not read and write it (role readWrite of the database is needed)"},
@@ -32,7 +32,6 @@ static const struct {
     {100, DLOCK_UNAVAILABLE, false, "the replica set has no majority of members that hold data"},
 };
 
-/* One line, without what might steer a terminal: it is shown by the one who asks. */
 static void set(struct mongodb_session *session, dlock_status status, bool not_done, const char *text,
                 const bson_error_t *cause)
 {

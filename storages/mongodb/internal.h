@@ -12,6 +12,10 @@
 #define PREFIX_MAX 128
 #define ID_SIZE    (PREFIX_MAX + 1 + DLOCK_KEY_MAX + 1)
 
+/* A command that gets no answer is repeated once by libmongoc, after it has looked for the primary again: three waits
+ * in a row, and before them the commands that it follows. Each has such a part of the operation timeout. */
+#define TIME_SHARES 4
+
 /* So many keys a session remembers to have found taken. */
 #define TAKEN_KEYS 16
 

@@ -301,7 +301,7 @@ static enum outcome step(struct mongodb_session *session, struct item *item, int
         return outcome == OUTCOME_DONE && !in_time ? OUTCOME_MISSED : outcome;
     }
     if (item->seen.there && item->seen.info.fence >= item->number) {
-        /* Others were faster since the number was drawn, or `number` was used up. */
+        /* Others have drawn later, and were faster. */
         outcome = command_draw(session, 1, &item->number, now);
         if (outcome != OUTCOME_DONE)
             return outcome;

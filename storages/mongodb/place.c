@@ -13,10 +13,6 @@
 #define DEFAULT_COLLECTION "locks"
 #define DEFAULT_PREFIX     "distributed-locks"
 
-/* A command that gets no answer is repeated once by libmongoc, after it has looked for the primary again: three waits
- * in a row, and what went before them. */
-#define SHARES 4
-
 static const char *const ours[] = {"database", "collection", "prefix", "timeout_ms"};
 
 /* Options of a connection string for which libmongoc has no type, but which it reads. */
@@ -167,8 +163,8 @@ static void set_limit(mongoc_uri_t *uri, const char *option, int32_t limit)
         mongoc_uri_set_option_as_int32(uri, option, limit);
 }
 
-/* What the majority has, and its journal, is what no fail-over takes back. A member that answers before it gives the
- * primary up is better than none. */
+/* What a majority has confirmed is what no fail-over takes back, and the newest is what the primary has. The server is
+ * to give up waiting for the majority before the client gives up waiting for the server: then it can say so. */
 static void set_concerns(struct mongodb_session *session, const mongoc_uri_t *uri, int32_t share)
 {
     const int64_t wanted = mongoc_uri_get_option_as_int64(uri, MONGOC_URI_WTIMEOUTMS, 0);
@@ -188,7 +184,7 @@ static void set_concerns(struct mongodb_session *session, const mongoc_uri_t *ur
 static dlock_status make_client(struct mongodb_session *session, mongoc_uri_t *uri, const char *collection,
                                 dlock_error *error)
 {
-    const int32_t share = (int32_t)(session->options->timeout_ms / SHARES) + 1;
+    const int32_t share = (int32_t)(session->options->timeout_ms / TIME_SHARES) + 1;
     set_limit(uri, MONGOC_URI_CONNECTTIMEOUTMS, share);
     set_limit(uri, MONGOC_URI_SOCKETTIMEOUTMS, share);
     set_limit(uri, MONGOC_URI_SERVERSELECTIONTIMEOUTMS, share);

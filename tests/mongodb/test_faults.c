@@ -446,6 +446,7 @@ static void a_url_that_is_wrong_is_refused(void **state)
         {"mongodb://h/?retryWrites=maybe", "retrywrites"},
         {"mongodb://h/?readPreference=worst", "readPreference"},
         {"mongodb://u:se%3Acret@h/?w=0&journal=true", "ournal"},
+        {"mongodb://u:se:cret@h/", "percent-encoded"},
         {"mongodb://h1,h2/?directConnection=true", "irect"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
