@@ -150,7 +150,7 @@ static void a_server_that_hangs_costs_no_more_than_the_timeout(void **state)
 
 /* Makes libmongoc believe that the server is a replica set: then it repeats a write that got no answer. This server
  * does not know the repeated one again, as a real replica set would, so it carries it out twice. */
-static void *open_retrying(uint32_t timeout_ms)
+static void *open_as_replica_set(const char *more, uint32_t timeout_ms)
 {
     static char hello[512];
     char url[256];
@@ -162,14 +162,14 @@ static void *open_retrying(uint32_t timeout_ms)
         "\"maxWriteBatchSize\": 100000}",
         wire.port, wire.port);
     wire_add(&wire, (struct wire_rule){.command = "isMaster", .fault = WIRE_ANSWER, .reply = hello, .always = true});
-    snprintf(url, sizeof url, "mongodb://127.0.0.1:%d/?replicaSet=rs0", wire.port);
+    snprintf(url, sizeof url, "mongodb://127.0.0.1:%d/?replicaSet=rs0%s", wire.port, more);
     return open_url(url, timeout_ms);
 }
 
 static void libmongoc_repeats_a_write_that_got_no_answer(void **state)
 {
     (void)state;
-    void *session = open_retrying(10000);
+    void *session = open_as_replica_set("", 10000);
     for (unsigned i = 0; i < 2; i++) {
         const char *key = key_of(i == 0 ? "a" : "b");
         break_command("findAndModify", 1, i == 0 ? WIRE_SWALLOW : WIRE_CUT, NULL);
@@ -185,10 +185,20 @@ static void libmongoc_repeats_a_write_that_got_no_answer(void **state)
     close_session(session);
 }
 
+static void reads_go_to_the_primary_whatever_the_url_says(void **state)
+{
+    (void)state;
+    const char *key = key_of("key");
+    void *session = open_as_replica_set("&readPreference=secondary", 10000); /* there is none */
+    acquire(session, key, "one", LONG_MS);
+    assert_status(ask(session, DLOCK_EXTEND, key, "one", LONG_MS), DLOCK_OK);
+    close_session(session);
+}
+
 static void a_repeated_write_costs_no_more_than_the_timeout(void **state)
 {
     (void)state;
-    void *session = open_retrying(2000);
+    void *session = open_as_replica_set("", 2000);
     wire_add(&wire, (struct wire_rule){.command = "findAndModify", .fault = WIRE_SILENCE, .always = true});
     assert_status(ask_in_time(session, DLOCK_ACQUIRE, key_of("key"), 2000), DLOCK_UNAVAILABLE);
     assert_int_equal(wire_count(&wire, "\"findAndModify\""), 2);
@@ -447,6 +457,7 @@ static void a_url_that_is_wrong_is_refused(void **state)
         {"mongodb://h/?readPreference=worst", "readPreference"},
         {"mongodb://u:se%3Acret@h/?w=0&journal=true", "ournal"},
         {"mongodb://u:se:cret@h/", "percent-encoded"},
+        {"mongodb://u:s%65:cret@h/", "percent-encoded"},
         {"mongodb://h1,h2/?directConnection=true", "irect"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
@@ -564,6 +575,7 @@ static const struct CMUnitTest tests[] = {
     mongo_test(a_session_whose_connection_is_lost_connects_anew),
     mongo_test(a_server_that_hangs_costs_no_more_than_the_timeout),
     mongo_test(libmongoc_repeats_a_write_that_got_no_answer),
+    mongo_test(reads_go_to_the_primary_whatever_the_url_says),
     mongo_test(a_repeated_write_costs_no_more_than_the_timeout),
     mongo_test(a_network_that_swallows_all_costs_no_more_than_the_timeout),
     mongo_test(nobody_listens),

@@ -455,36 +455,44 @@ static void fences_of_different_prefixes_and_collections_are_their_own(void **st
 
 /* ---- sweeping --------------------------------------------------------------------------------------------------- */
 
-static void documents_that_nobody_uses_go_and_no_number_comes_back(void **state)
+#define ABANDONED 50
+
+static void abandon(const char *id)
 {
-    (void)state;
-    char json[512], filter[128];
-    snprintf(filter, sizeof filter, "{\"_id\": {\"$regex\": \"^distributed-locks:%s\"}}", key_of("old"));
-    for (unsigned i = 0; i < 100; i++) {
+    char json[512];
+    for (unsigned i = 0; i < ABANDONED; i++) {
         snprintf(json, sizeof json,
                  "{\"_id\": \"%s %u\", \"owner\": \"%s\", \"fence\": {\"$numberLong\": \"%u\"}, \"ttl_ms\": "
                  "{\"$numberLong\": \"10000\"}, \"acquired_at\": {\"$date\": \"2020-01-01T00:00:00Z\"}, "
                  "\"renewed_at\": {\"$date\": \"2020-01-01T00:00:00Z\"}}",
-                 id_of(key_of("old")), i, i % 2 ? "gone" : "", i + 1);
+                 id, i, i % 2 ? "gone" : "", i + 1);
         insert(json);
     }
-    insert("{\"_id\": \"somebody else's\", \"renewed_at\": {\"$date\": \"2020-01-01T00:00:00Z\"}}");
+}
+
+static void documents_that_nobody_uses_go_and_no_number_comes_back(void **state)
+{
+    (void)state;
+    void *session = open_url(url_direct("&prefix=swept"), 10000);
     uint64_t last = 0;
-    acquire(other, key_of("held"), "one", LONG_MS);
+    abandon("swept:before"); /* the keys that are used lie between */
+    abandon("swept:old");
+    insert("{\"_id\": \"swept: not a lock\", \"renewed_at\": {\"$date\": \"2020-01-01T00:00:00Z\"}}");
+    insert("{\"_id\": \"swept's neighbour\", \"renewed_at\": {\"$date\": \"2020-01-01T00:00:00Z\"}}");
+    acquire(session, "held", "one", LONG_MS);
     for (unsigned i = 0; i < 200; i++) {
-        char name[16];
-        snprintf(name, sizeof name, "key %u", i % 4);
-        const char *key = key_of(name);
-        const uint64_t fence = acquire(watched, key, "one", LONG_MS);
+        const char *key = i % 2 ? "key 1" : "key 0";
+        const uint64_t fence = acquire(session, key, "one", LONG_MS);
         assert_true(fence > last);
         last = fence;
-        assert_status(ask(watched, DLOCK_RELEASE, key, "one", 0), DLOCK_OK);
+        assert_status(ask(session, DLOCK_RELEASE, key, "one", 0), DLOCK_OK);
     }
-    assert_int_equal(count(filter), 0);
-    assert_int_equal(count("{\"_id\": \"somebody else's\"}"), 1);
-    assert_string_equal(inspect(other, key_of("held")).owner, "one");
-    snprintf(filter, sizeof filter, "{\"_id\": \"%s\"}", id_of(key_of("key 0")));
-    assert_int_equal(count(filter), 1); /* released, but not long ago */
+    assert_int_equal(count("{\"_id\": {\"$regex\": \"^swept:(before|old)\"}}"), 0);
+    assert_int_equal(count("{\"_id\": \"swept: not a lock\"}"), 1);
+    assert_int_equal(count("{\"_id\": \"swept's neighbour\"}"), 1);
+    assert_string_equal(inspect(session, "held").owner, "one");
+    assert_int_equal(count("{\"_id\": \"swept:key 0\"}"), 1); /* released, but not long ago */
+    close_session(session);
 }
 
 static const struct CMUnitTest tests[] = {
