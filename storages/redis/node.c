@@ -1,6 +1,8 @@
 /* node.c - see node.h. */
 #include "node.h"
 
+#include "answer.h"
+
 #include <errno.h>
 #include <hiredis/hiredis.h>
 #include <inttypes.h>
@@ -43,12 +45,19 @@ void node_close(struct node *node)
     node->out_room = node->owed_room = node->owed_count = 0;
 }
 
+/* Where the i-th reply that is owed stands in the ring. */
+static struct expected *owed_at(const struct node *node, size_t i)
+{
+    const size_t at = node->owed_first + i;
+    return &node->owed[at < node->owed_room ? at : at - node->owed_room];
+}
+
 static bool take_owed(struct node *node, struct expected *ret)
 {
     if (node->owed_count == 0)
         return false;
-    *ret = node->owed[node->owed_first];
-    node->owed_first = (node->owed_first + 1) % node->owed_room;
+    *ret = *owed_at(node, 0);
+    node->owed_first = (size_t)(owed_at(node, 1) - node->owed);
     node->owed_count--;
     return true;
 }
@@ -68,6 +77,14 @@ static void fail(struct node *node, const struct node_listener *listener, dlock_
             listener->failed(listener->arg, node, &expected, expected.end > written);
 }
 
+/* The same, as the stream says. */
+static void broken(struct node *node, const struct node_listener *listener)
+{
+    char why[sizeof node->stream.why];
+    memcpy(why, node->stream.why, sizeof why);
+    fail(node, listener, node->stream.refused ? DLOCK_REFUSED : DLOCK_UNAVAILABLE, why);
+}
+
 /* ---- queueing -----------------------------------------------------------------------------------------------------
  */
 
@@ -75,12 +92,12 @@ static bool make_room_owed(struct node *node)
 {
     if (node->owed_count < node->owed_room)
         return true;
-    const size_t room = node->owed_room ? node->owed_room * 2 : 64;
+    const size_t room = node->owed_room * 2 + 64;
     struct expected *owed = malloc(room * sizeof *owed);
     if (!owed)
         return false;
     for (size_t i = 0; i < node->owed_count; i++)
-        owed[i] = node->owed[(node->owed_first + i) % node->owed_room];
+        owed[i] = *owed_at(node, i);
     free(node->owed);
     node->owed = owed;
     node->owed_first = 0;
@@ -112,7 +129,7 @@ bool node_queue(struct node *node, const char *command, size_t size, struct expe
     node->queued += size;
     expected.since = dlock_clock_us();
     expected.end = node->queued;
-    node->owed[(node->owed_first + node->owed_count++) % node->owed_room] = expected;
+    *owed_at(node, node->owed_count++) = expected;
     return true;
 }
 
@@ -194,7 +211,7 @@ void node_prepare(struct node *node, const struct node_listener *listener, uint3
 {
     const int64_t now = dlock_clock_us();
     if (node->state == NODE_OPEN && node->owed_count > 0 &&
-        now - node->owed[node->owed_first].since > (int64_t)answer_timeout_ms * 1000) {
+        now - owed_at(node, 0)->since > (int64_t)answer_timeout_ms * 1000) {
         node->suspect = true;
         fail(node, listener, DLOCK_UNAVAILABLE, "it does not answer");
         node->retry_at = now;
@@ -217,9 +234,7 @@ static void step_connection(struct node *node, const struct node_listener *liste
 {
     const int64_t now = dlock_clock_us();
     if (!stream_step(&node->stream, now, node->connect_until)) {
-        char why[sizeof node->stream.why];
-        memcpy(why, node->stream.why, sizeof why);
-        fail(node, listener, DLOCK_UNAVAILABLE, why);
+        broken(node, listener);
         return;
     }
     if (node->stream.open) {
@@ -231,13 +246,6 @@ static void step_connection(struct node *node, const struct node_listener *liste
 
 /* ---- reading and writing ------------------------------------------------------------------------------------------
  */
-
-static void broken(struct node *node, const struct node_listener *listener)
-{
-    char why[sizeof node->stream.why];
-    memcpy(why, node->stream.why, sizeof why);
-    fail(node, listener, DLOCK_UNAVAILABLE, why);
-}
 
 static void write_out(struct node *node, const struct node_listener *listener)
 {
@@ -299,10 +307,9 @@ static bool greeted(struct node *node, const struct expected *expected, const re
         if (reply->type != REDIS_REPLY_ERROR)
             return true;
     }
-    const char *end = strstr(reply->str, ", with args"); /* which would be the password */
     char why[200];
-    snprintf(why, sizeof why, "%.*s", (int)(end ? end - reply->str : (ptrdiff_t)sizeof why - 1), reply->str);
-    fail(node, listener, strncmp(why, "LOADING", 7) == 0 ? DLOCK_UNAVAILABLE : DLOCK_REFUSED, why);
+    const dlock_status status = answer_classify(reply->str, why, sizeof why);
+    fail(node, listener, status, why);
     return false;
 }
 

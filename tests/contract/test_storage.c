@@ -178,7 +178,7 @@ static void busy_changes_nothing(void **state)
     dlock_request request;
     do {
         request = ask(two, DLOCK_ACQUIRE, key, "two", LONG_MS);
-        if (request.status == DLOCK_BUSY)
+        if (request.status == DLOCK_BUSY && !request.contended)
             assert_string_equal(request.info.owner, "one");
     } while (request.status == DLOCK_BUSY && !patience_is_over(before));
     assert_status(request, DLOCK_OK);
@@ -618,8 +618,9 @@ static void list_tells_what_inspect_tells(void **state)
     assert_string_equal(listed.owner, info.owner);
     assert_int_equal(listed.fence, info.fence);
     assert_int_equal(listed.ttl_ms, info.ttl_ms);
-    assert_true(listed.held_ms <= info.held_ms);
-    assert_true(listed.remaining_ms >= info.remaining_ms && listed.remaining_ms <= LONG_MS);
+    /* The parts of a storage that is in several places may differ a little. */
+    assert_true(listed.held_ms <= info.held_ms + 1000);
+    assert_true(listed.remaining_ms >= info.remaining_ms - 1000 && listed.remaining_ms <= LONG_MS);
     assert_status(ask(session, DLOCK_RELEASE, key, "owner", 0), DLOCK_OK);
     close_session(session);
 }
@@ -744,6 +745,7 @@ struct race {
     dlock_request answers[RACERS];
     uint64_t fences[ROUNDS];
     unsigned winners[ROUNDS];
+    unsigned contended[ROUNDS];
     unsigned strange[ROUNDS]; /* neither OK nor BUSY */
 };
 
@@ -757,9 +759,9 @@ static void *run_race(void *arg)
 {
     struct racer *racer = arg;
     struct race *race = racer->race;
-    char owner[16];
-    snprintf(owner, sizeof owner, "racer %u", racer->number);
     for (unsigned round = 0; round < ROUNDS; round++) {
+        char owner[32];
+        snprintf(owner, sizeof owner, "racer %u.%u", racer->number, round);
         pthread_barrier_wait(&race->start);
         race->answers[racer->number] = ask(racer->session, DLOCK_ACQUIRE, race->key, owner, LONG_MS);
         pthread_barrier_wait(&race->end);
@@ -767,6 +769,7 @@ static void *run_race(void *arg)
         if (racer->number == 0)
             for (unsigned i = 0; i < RACERS; i++) {
                 race->winners[round] += race->answers[i].status == DLOCK_OK;
+                race->contended[round] += race->answers[i].contended;
                 race->strange[round] += race->answers[i].status != DLOCK_OK && race->answers[i].status != DLOCK_BUSY;
                 if (race->answers[i].status == DLOCK_OK)
                     race->fences[round] = race->answers[i].info.fence;
@@ -777,6 +780,7 @@ static void *run_race(void *arg)
     return NULL;
 }
 
+/* Except where a storage in several places says that all were in each other's way. */
 static void exactly_one_of_several_wins_each_round(void **state)
 {
     (void)state;
@@ -793,11 +797,14 @@ static void exactly_one_of_several_wins_each_round(void **state)
         assert_int_equal(pthread_create(&threads[i], NULL, run_race, &racers[i]), 0);
     for (unsigned i = 0; i < RACERS; i++)
         pthread_join(threads[i], NULL);
+    uint64_t last_fence = 0;
     for (unsigned round = 0; round < ROUNDS; round++) {
         assert_int_equal(race->strange[round], 0);
-        assert_int_equal(race->winners[round], 1);
-        if (round > 0 && storage->capabilities & DLOCK_STORAGE_FENCES)
-            assert_true(race->fences[round] > race->fences[round - 1]);
+        assert_int_equal(race->winners[round] + (!race->winners[round] && race->contended[round]), 1);
+        if (race->winners[round] == 1 && storage->capabilities & DLOCK_STORAGE_FENCES) {
+            assert_true(race->fences[round] > last_fence);
+            last_fence = race->fences[round];
+        }
     }
     for (unsigned i = 0; i < RACERS; i++)
         close_session(racers[i].session);

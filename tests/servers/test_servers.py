@@ -24,13 +24,17 @@ def until(condition, what):
         time.sleep(0.005)
 
 
-def gone(pid):
-    return not os.path.exists('/proc/%d' % pid)
-
-
 def state(pid):
-    with open('/proc/%d/stat' % pid, encoding='ascii') as file:
-        return file.read().rpartition(')')[2].split()[0]
+    """The state letter of a process, '' if there is none."""
+    try:
+        with open('/proc/%d/stat' % pid, encoding='utf-8', errors='replace') as file:
+            return file.read().rpartition(')')[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ''
+
+
+def gone(pid):
+    return state(pid) in ('', 'Z', 'X')  # whoever adopted it may take its time to look after it
 
 
 def ask(url, text, **options):
