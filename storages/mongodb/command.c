@@ -229,8 +229,16 @@ struct found {
 static bool note_found(void *arg, const char *id, const bson_t *document)
 {
     struct found *found = arg;
-    if (strcmp(id, found->id) == 0)
+    if (strcmp(id, found->id) == 0) {
         found->good = record_read(found->session, document, found->record);
+        return false;
+    }
+    found->good = false;
+    found->session->not_done = true;
+    dlock_error_set(&found->session->error, DLOCK_REFUSED,
+                    "%s: the collection has a collation that takes the key for another one; name another collection "
+                    "by ?collection=",
+                    found->session->where);
     return false;
 }
 

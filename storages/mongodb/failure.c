@@ -24,6 +24,7 @@ static const struct {
      "a validator of the collection refuses the documents of locks; take the validator away, or name another "
      "collection by ?collection="},
     {166, DLOCK_REFUSED, true, "this is a view, which cannot be written; name another collection by ?collection="},
+    {301, DLOCK_REFUSED, true, "the server knows no retryable writes; add retryWrites=false to the URL"},
     {10107, DLOCK_UNAVAILABLE, false, "this member is not the primary; name all members and replicaSet= in the URL"},
     {13435, DLOCK_UNAVAILABLE, false, "this member is not the primary; name all members and replicaSet= in the URL"},
     {50, DLOCK_UNAVAILABLE, false, "the server did not finish in time"},

@@ -426,6 +426,31 @@ static void a_document_of_another_layout(void **state)
     assert_int_equal(storage->list(watched, listed, NULL, NULL, &error), DLOCK_REFUSED);
 }
 
+static void a_collation_that_takes_keys_for_equal(void **state)
+{
+    (void)state;
+    const char *key = key_of("key");
+    acquire(other, key, "one", LONG_MS);
+    wire_add(&wire, (struct wire_rule){.command = "find",
+                                       .fault = WIRE_ANSWER,
+                                       .always = true,
+                                       .reply = "{\"ok\": 1, \"cursor\": {\"id\": 0, \"ns\": \"d.locks\", "
+                                                "\"firstBatch\": [{\"_id\": \"distributed-locks:KEY\"}]}}"});
+    const dlock_request request = ask(watched, DLOCK_ACQUIRE, key, "two", LONG_MS);
+    assert_status(request, DLOCK_REFUSED);
+    assert_says(&request, "collation");
+}
+
+static void a_server_without_retryable_writes(void **state)
+{
+    (void)state;
+    const dlock_request request = answered("findAndModify", 0, WIRE_ANSWER,
+                                           "{\"ok\": 0, \"code\": 301, \"errmsg\": \"Retryable writes are not "
+                                           "supported\"}");
+    assert_status(request, DLOCK_REFUSED);
+    assert_says(&request, "retryWrites=false");
+}
+
 static void a_counter_of_another_layout(void **state)
 {
     (void)state;
@@ -588,6 +613,8 @@ static const struct CMUnitTest tests[] = {
     mongo_test(an_error_that_nobody_knows),
     mongo_test(a_wrong_password),
     mongo_test(a_document_of_another_layout),
+    mongo_test(a_collation_that_takes_keys_for_equal),
+    mongo_test(a_server_without_retryable_writes),
     mongo_test(a_counter_of_another_layout),
     mongo_test(a_url_that_is_wrong_is_refused),
     mongo_test(a_connection_string_works_as_it_is),
