@@ -96,8 +96,8 @@ static void pause_in_line(struct machine *m, int64_t remaining_ms, int64_t now, 
 
 static void pause_for_interval(struct machine *m, int64_t now, uint64_t chance)
 {
-    pause_until(m, now + (m->contended ? lease_apart(m->plan.interval_ms, chance)
-                                       : (int64_t)m->plan.interval_ms * 1000));
+    pause_until(m,
+                now + (m->contended ? lease_apart(m->plan.interval_ms, chance) : (int64_t)m->plan.interval_ms * 1000));
 }
 
 /* After an attempt that failed as `outcome` says. */

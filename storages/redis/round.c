@@ -120,7 +120,7 @@ static void finish(struct redis_session *session, struct task *task, dlock_statu
         return;
     char reasons[DLOCK_MESSAGE_SIZE];
     memcpy(reasons, request->message, sizeof reasons);
-    snprintf(request->message, sizeof request->message, "%zu of %zu nodes could be asked, %zu are needed: %s",
+    snprintf(request->message, sizeof request->message, "%zu of %zu nodes took part, %zu are needed: %s",
              session->node_count - quorum_count(task->answers, session->node_count, VOTE_FAILED), session->node_count,
              quorum_of(session->node_count), reasons);
 }
