@@ -1,6 +1,7 @@
 /* test_processes.c - eight processes on one key of MongoDB, some of which are killed while they hold it.
  *
- * What they do under the lock is what no two may do at once; a shared page shows it. */
+ * What they do under the lock is what no two may do at once; a shared page shows it. Each is this program again,
+ * started with a URL, a number of turns, and the descriptor of the page. */
 #include "fixture.h"
 
 #include <signal.h>
@@ -23,6 +24,7 @@ static struct page {
     volatile unsigned number; /* counted without care: two at once lose one */
     char complaint[256];
 } * page;
+static int page_fd;
 
 static void complain(const char *text, long a, long b)
 {
@@ -87,12 +89,17 @@ static void compete(const char *url, unsigned turns)
 
 static pid_t start(unsigned turns)
 {
+    char number[16], descriptor[16];
     const char *url = url_direct("");
+    snprintf(number, sizeof number, "%u", turns);
+    snprintf(descriptor, sizeof descriptor, "%d", page_fd);
     fflush(NULL);
     const pid_t pid = fork();
     assert_true(pid >= 0);
-    if (pid == 0)
-        compete(url, turns);
+    if (pid == 0) {
+        execl("/proc/self/exe", "test_processes", url, number, descriptor, (char *)NULL);
+        _exit(127);
+    }
     return pid;
 }
 
@@ -133,8 +140,10 @@ static void holders_are_killed(void **state)
         unsigned who = 0;
         while (who < PROCESSES && pids[who] != victim)
             who++;
-        if (who == PROCESSES)
+        if (who == PROCESSES) {
+            nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL); /* nobody is inside */
             continue;
+        }
         kill(victim, SIGKILL);
         waitpid(victim, NULL, 0);
         const unsigned before = page->number;
@@ -143,8 +152,10 @@ static void holders_are_killed(void **state)
         wait_for(page->number > before || page->complaint[0]); /* the next one got in */
     }
     for (unsigned i = 0; i < PROCESSES; i++) {
+        int status;
         kill(pids[i], SIGKILL);
-        waitpid(pids[i], NULL, 0);
+        assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
+        assert_true(WIFSIGNALED(status) || page->complaint[0]); /* none has ended by itself */
     }
     assert_string_equal(page->complaint, "");
 }
@@ -154,10 +165,22 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup(holders_are_killed, clear_page),
 };
 
-int main(void)
+static bool map_page(void)
 {
-    page = mmap(NULL, sizeof *page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (page == MAP_FAILED)
+    page = mmap(NULL, sizeof *page, PROT_READ | PROT_WRITE, MAP_SHARED, page_fd, 0);
+    return page != MAP_FAILED;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 4) {
+        page_fd = atoi(argv[3]);
+        if (!map_page())
+            return 1;
+        compete(argv[1], (unsigned)atoi(argv[2]));
+    }
+    page_fd = memfd_create("page", 0);
+    if (page_fd < 0 || ftruncate(page_fd, sizeof *page) != 0 || !map_page())
         return 1;
     fixture_start();
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
