@@ -55,6 +55,7 @@ static bool read_message(int from, struct message *ret)
     if (read_whole(from, ret->bytes + HEADER, (size_t)ret->size - HEADER))
         return true;
     free(ret->bytes);
+    ret->bytes = NULL;
     return false;
 }
 
