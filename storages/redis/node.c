@@ -17,6 +17,7 @@
 #define OUT_MAX      4194304 /* bytes that may wait for a node that takes none */
 #define REPLIES_MAX  67108864
 #define RECEIVE_SIZE 16384
+#define UPTIME_MAX_S 10000000000 /* more is no uptime, and would not fit in microseconds */
 
 void node_init(struct node *node, const struct address *address, bool wants_uptime)
 {
@@ -122,7 +123,7 @@ static bool make_room_out(struct node *node, size_t size)
 
 bool node_queue(struct node *node, const char *command, size_t size, struct expected expected)
 {
-    if (!make_room_owed(node) || !make_room_out(node, size))
+    if (node->state == NODE_CLOSED || !make_room_owed(node) || !make_room_out(node, size))
         return false;
     memcpy(node->out + node->out_size, command, size);
     node->out_size += size;
@@ -294,10 +295,12 @@ static bool greeted(struct node *node, const struct expected *expected, const re
     int64_t seconds;
     switch (expected->what) {
     case EXPECT_UPTIME:
-        node->uptime_known =
-            reply->type == REDIS_REPLY_STRING && find_number(reply->str, "uptime_in_seconds:", &seconds);
+        node->uptime_known = reply->type == REDIS_REPLY_STRING &&
+                             find_number(reply->str, "uptime_in_seconds:", &seconds) && seconds >= 0 &&
+                             seconds <= UPTIME_MAX_S;
+        /* It is the difference of two times without their fractions, and so up to a second too much. */
         if (node->uptime_known)
-            node->started_at = dlock_clock_us() - seconds * 1000000;
+            node->started_at = dlock_clock_us() - (seconds > 0 ? seconds - 1 : 0) * 1000000;
         return true;
     case EXPECT_SYNC_POLICY:
         node->durable =

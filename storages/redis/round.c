@@ -215,10 +215,12 @@ static void settle(struct redis_session *session, struct task *task, int64_t now
     task->phase = PHASE_SETTLING;
     task->deadline = now + node_timeout_us(session, task->request);
     for (size_t i = 0; i < session->node_count; i++) {
-        const struct answer *answer = &task->answers[i];
-        if (answer->asked && (answer->vote == VOTE_NONE || answer->holds) &&
-            !(answer->held_before && answer->info.fence == task->fence))
-            send_question(session, task, i, ASK_SETTLE, false);
+        struct answer *answer = &task->answers[i];
+        if (!answer->asked || (answer->vote != VOTE_NONE && !answer->holds) ||
+            (answer->held_before && answer->info.fence == task->fence))
+            continue;
+        if (!send_question(session, task, i, ASK_SETTLE, false) && answer->vote == VOTE_YES)
+            fail_answer(task, answer, DLOCK_UNAVAILABLE, true, session->nodes[i].problem);
     }
     step_settling(session, task, now);
 }
@@ -311,14 +313,16 @@ static void guard(struct redis_session *session, struct task *task, struct node 
     if (guard_us == 0 || node->durable)
         return;
     char why[384];
-    const int64_t age = dlock_clock_us() - node->started_at, left = guard_us - age;
     if (!node->uptime_known) {
         snprintf(
             why, sizeof why,
             "%s: it does not tell its uptime (INFO), so it may have forgotten holds; restart_guard_ms=0 allows that",
             node->address->name);
         fail_answer(task, answer, DLOCK_REFUSED, false, why);
-    } else if (left > 0) {
+        return;
+    }
+    const int64_t age = dlock_clock_us() - node->started_at, left = guard_us - age;
+    if (left > 0) {
         snprintf(why, sizeof why,
                  "%s: it was restarted %" PRId64 " s ago and may have forgotten holds; it votes in %.1f s",
                  node->address->name, age / 1000000, (double)left / 1e6);
