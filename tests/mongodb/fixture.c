@@ -101,6 +101,16 @@ void fixture_stop(void)
     mongoc_cleanup();
 }
 
+bool restart_server(void)
+{
+    const char *given = getenv("DLOCK_TEST_MONGODB_URL");
+    if (given && given[0])
+        return false;
+    server_tell(&server, "kill");
+    server_tell(&server, "start");
+    return true;
+}
+
 /* ---- sessions --------------------------------------------------------------------------------------------------- */
 
 /* What a session is opened over must live as long as it does. */

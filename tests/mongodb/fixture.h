@@ -20,6 +20,9 @@ extern mongoc_collection_t *documents; /* of the locks, without the proxy */
 void fixture_start(void);
 void fixture_stop(void);
 
+/* Kills the server and starts it again; false if it is somebody else's. */
+bool restart_server(void);
+
 /* A URL of the server through the proxy, and one without it; `more` parameters begin with &. Good until the next four
  * calls. */
 const char *url_by_proxy(const char *more);
