@@ -59,10 +59,13 @@ static void fail_answer(struct task *task, struct answer *answer, dlock_status s
 /* ---- asking -------------------------------------------------------------------------------------------------------
  */
 
+/* False if it cannot be sent: what is queued for a node that is gone would reach it when nobody means it any more. */
 static bool send_question(struct redis_session *session, struct task *task, size_t node, enum question question,
                           bool eval)
 {
     char *command;
+    if (!node_takes_commands(&session->nodes[node]))
+        return false;
     const struct details details = {.fence = task->fence,
                                     .acquired_at_us = task->acquired_at_us,
                                     .nodes = (unsigned)session->node_count,
@@ -172,7 +175,7 @@ static void give_back(struct redis_session *session, struct task *task, int64_t 
     for (size_t i = 0; i < session->node_count; i++) {
         struct answer *answer = &task->answers[i];
         if (answer->asked && (answer->holds || answer->vote == VOTE_NONE || answer->uncertain) &&
-            session->nodes[i].state != NODE_CLOSED && send_question(session, task, i, ASK_RETURN, false))
+            send_question(session, task, i, ASK_RETURN, false))
             answer->told = true;
         task->request->contended |= answer->told;
     }
@@ -220,7 +223,7 @@ static void settle(struct redis_session *session, struct task *task, int64_t now
             (answer->held_before && answer->info.fence == task->fence))
             continue;
         if (!send_question(session, task, i, ASK_SETTLE, false) && answer->vote == VOTE_YES)
-            fail_answer(task, answer, DLOCK_UNAVAILABLE, true, session->nodes[i].problem);
+            fail_answer(task, answer, session->nodes[i].status, true, session->nodes[i].problem);
     }
     step_settling(session, task, now);
 }
