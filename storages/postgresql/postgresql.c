@@ -1,8 +1,11 @@
 /* postgresql.c - the PostgreSQL storage: locks in a table of a database, one row per key.
  *
- * Loaded by the core as the module postgresql.so. A batch is sent at once, each request as a transaction of its own, so
- * that none depends on its neighbours. All but the last commit without waiting for the disk; the last one waits, and
- * with it all that were committed before: no request is answered before it is as durable as the server makes it. */
+ * Called by the core through dlock_postgresql_storage. A batch is sent at once, each request as a transaction of its
+ * own, so that none depends on its neighbours. All but the last commit without waiting for the disk; the last one
+ * waits, and with it all that were committed before: no request is answered before it is as durable as the server makes
+ * it. */
+#include "postgresql_storage.h"
+
 #include "internal.h"
 
 #include <endian.h>
@@ -349,7 +352,7 @@ static dlock_status list(void *memory, const char *prefix,
     return DLOCK_OK;
 }
 
-static const dlock_storage postgresql_storage = {
+const dlock_storage dlock_postgresql_storage = {
     .api = DLOCK_STORAGE_API,
     .name = "postgresql",
     .schemes = (const char *const[]){"postgresql", "postgres", NULL},
@@ -367,11 +370,3 @@ static const dlock_storage postgresql_storage = {
     .unwatch = watch_no_more,
     .watch_read = watch_read_hints,
 };
-
-/* The one symbol that the library looks for in a module. */
-DLOCK_API dlock_module_function dlock_module;
-
-const dlock_storage *dlock_module(void)
-{
-    return &postgresql_storage;
-}
