@@ -91,7 +91,7 @@ static dlock_status fail(struct postgresql_session *session, struct failure *fai
 {
     if (!failure->text[0])
         failure_read(session, NULL, failure);
-    return failure_set(session, failure, error);
+    return failure_explain(session, failure, error);
 }
 
 dlock_status check_session(void *memory, void (*warn)(void *arg, const char *text), void *arg, dlock_error *error)

@@ -78,7 +78,7 @@ static dlock_status await_connection(struct postgresql_session *session, int64_t
         if (wanted == PGRES_POLLING_FAILED)
             break;
     }
-    return failure_set_connect(connection, reached_tls, error);
+    return failure_explain_connecting(connection, reached_tls, error);
 }
 
 static dlock_status connect_to(struct postgresql_session *session, const dlock_url *url, size_t host, int64_t deadline,
@@ -124,7 +124,7 @@ dlock_status connection_open(struct postgresql_session *session, const dlock_url
         const int64_t now = dlock_clock_us(), slice = (session->deadline - now) / (int64_t)(count - i);
         dlock_status status = connect_to(session, url, i, now + slice, &one);
         if (status == DLOCK_OK)
-            status = layout_open(session, &one);
+            status = table_open(session, &one);
         if (status == DLOCK_OK || count == 1)
             return status == DLOCK_OK ? DLOCK_OK : dlock_error_set(error, status, "%s", one.message);
         PQfinish(session->connection);

@@ -60,7 +60,8 @@ static const struct {
     {"55P03", DLOCK_UNAVAILABLE, "somebody keeps the row or the table locked for longer than lock_timeout"},
 };
 
-dlock_status failure_set(const struct postgresql_session *session, const struct failure *failure, dlock_error *error)
+dlock_status failure_explain(const struct postgresql_session *session, const struct failure *failure,
+                             dlock_error *error)
 {
     const char *server = PQhost(session->connection);
     if (!failure->code[0])
@@ -94,7 +95,7 @@ static bool is_about_tls(const char *text)
     return strstr(text, "SSL") && !strstr(text, "SYSCALL");
 }
 
-dlock_status failure_set_connect(PGconn *connection, bool reached_tls, dlock_error *error)
+dlock_status failure_explain_connecting(PGconn *connection, bool reached_tls, dlock_error *error)
 {
     const char *text = PQerrorMessage(connection), *code = find_code(text);
     struct failure failure = {0};
@@ -102,7 +103,7 @@ dlock_status failure_set_connect(PGconn *connection, bool reached_tls, dlock_err
         snprintf(failure.code, sizeof failure.code, "%.5s", code);
         copy_line(failure.text, sizeof failure.text, code + 7);
         const struct postgresql_session session = {.connection = connection};
-        return failure_set(&session, &failure, error);
+        return failure_explain(&session, &failure, error);
     }
     copy_line(failure.text, sizeof failure.text, text);
     if (PQconnectionNeedsPassword(connection))

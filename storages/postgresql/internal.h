@@ -1,7 +1,7 @@
 /* internal.h - what the files of the PostgreSQL storage share: the session and a few verbs.
  *
  * postgresql.c carries out requests, options.c reads the URL, connection.c speaks with the server within the operation
- * timeout, layout.c finds or makes the table, statements.c has the SQL, failure.c says what went wrong, watch.c wakes
+ * timeout, table.c finds or makes the table, statements.c has the SQL, failure.c says what went wrong, watch.c wakes
  * waiters, check.c warns. docs/storages.md describes the format. */
 #ifndef DLOCK_STORAGES_POSTGRESQL_INTERNAL_H
 #define DLOCK_STORAGES_POSTGRESQL_INTERNAL_H
@@ -98,10 +98,10 @@ bool connection_flush(struct postgresql_session *session);
  * may be NULL, is freed by PQclear. False: the transaction failed, or there is no answer. */
 bool connection_finish(struct postgresql_session *session, PGresult **ret, struct failure *failure);
 
-/* ---- layout.c */
+/* ---- table.c */
 
 /* Finds the table, or makes it, and fills in session->sql and session->pooled. */
-dlock_status layout_open(struct postgresql_session *session, dlock_error *error);
+dlock_status table_open(struct postgresql_session *session, dlock_error *error);
 
 /* ---- statements.c */
 
@@ -139,10 +139,11 @@ bool failure_is_contention(const struct failure *failure);
 bool failure_is_certain(const struct failure *failure);
 
 /* What that means to the user of a lock. */
-dlock_status failure_set(const struct postgresql_session *session, const struct failure *failure, dlock_error *error);
+dlock_status failure_explain(const struct postgresql_session *session, const struct failure *failure,
+                             dlock_error *error);
 
 /* Why connecting failed. `reached_ssl`: the server answered, and TLS was agreed on. */
-dlock_status failure_set_connect(PGconn *connection, bool reached_ssl, dlock_error *error);
+dlock_status failure_explain_connecting(PGconn *connection, bool reached_ssl, dlock_error *error);
 
 /* ---- check.c */
 
@@ -150,10 +151,10 @@ dlock_status check_session(void *session, void (*warn)(void *arg, const char *te
 
 /* ---- watch.c */
 
-int watch_descriptor(void *session);
-dlock_status watch_key(void *session, const char *key, dlock_error *error);
-void watch_no_more(void *session, const char *key);
-dlock_status watch_read_hints(void *session, void (*hint)(void *arg, const char *key), void *arg, dlock_error *error);
-void watch_close(struct postgresql_session *session);
+int watch_socket(void *session);
+dlock_status watch_add(void *session, const char *key, dlock_error *error);
+void watch_remove(void *session, const char *key);
+dlock_status watch_hear(void *session, void (*hint)(void *arg, const char *key), void *arg, dlock_error *error);
+void watch_end(struct postgresql_session *session);
 
 #endif

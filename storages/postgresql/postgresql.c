@@ -43,7 +43,7 @@ static dlock_status open_session(void *memory, const dlock_url *url, const dlock
 static void close_session(void *memory)
 {
     struct postgresql_session *session = memory;
-    watch_close(session);
+    watch_end(session);
     PQfinish(session->connection);
     statements_free(session);
     options_free(&session->options);
@@ -147,7 +147,7 @@ static void fail(dlock_request *request, const dlock_error *why, bool not_done)
 static void fail_by(const struct postgresql_session *session, struct work *work, const struct failure *failure)
 {
     dlock_error why;
-    failure_set(session, failure, &why);
+    failure_explain(session, failure, &why);
     fail(work->request, &why, failure_is_certain(failure));
     work->pending = false;
 }
@@ -233,7 +233,7 @@ static void make_durable(struct postgresql_session *session, struct work *works,
     }
     failure.code[0] = '\0';
     dlock_error why;
-    failure_set(session, &failure, &why);
+    failure_explain(session, &failure, &why);
     why.status = DLOCK_UNAVAILABLE;
     for (size_t i = 0; i < count; i++)
         if (works[i].wrote)
@@ -285,7 +285,7 @@ static void carry_out(struct postgresql_session *session, struct work *works, si
     if (!connection_is_alive(session)) {
         struct failure failure = {0};
         failure_read(session, NULL, &failure);
-        failure_set(session, &failure, &why);
+        failure_explain(session, &failure, &why);
         fail_pending(works, count, &why);
         return;
     }
@@ -340,7 +340,7 @@ static dlock_status list(void *memory, const char *prefix,
     if (!sent || !connection_finish(session, &rows, &failure)) {
         if (!failure.text[0])
             failure_read(session, NULL, &failure);
-        return failure_set(session, &failure, error);
+        return failure_explain(session, &failure, error);
     }
     bool more = true;
     for (int row = 0; more && row < PQntuples(rows); row++) {
@@ -365,8 +365,8 @@ const dlock_storage dlock_postgresql_storage = {
     .execute = execute,
     .list = list,
     .check = check_session,
-    .watch_fd = watch_descriptor,
-    .watch = watch_key,
-    .unwatch = watch_no_more,
-    .watch_read = watch_read_hints,
+    .watch_fd = watch_socket,
+    .watch = watch_add,
+    .unwatch = watch_remove,
+    .watch_read = watch_hear,
 };

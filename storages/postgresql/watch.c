@@ -1,7 +1,7 @@
 /* watch.c - waking those who wait for a key, by LISTEN and NOTIFY.
  *
  * Called by the core through dlock_storage, on a session that does nothing else, and never waits: what it sends is
- * answered when watch_read_hints reads. Who waits listens on the channel of the key and leaves a mark in its row; who
+ * answered when watch_hear reads. Who waits listens on the channel of the key and leaves a mark in its row; who
  * frees the key notifies only if there is one, because a commit with a NOTIFY in it waits for every other such commit
  * of the database. A mark that has become old is taken away by whoever frees the key; who still waits renews it then.
  */
@@ -29,7 +29,7 @@ struct watch {
 };
 
 /* Through a pooler a session has no connection of its own that could listen. */
-int watch_descriptor(void *memory)
+int watch_socket(void *memory)
 {
     struct postgresql_session *session = memory;
     if (session->pooled)
@@ -72,10 +72,10 @@ static bool send_listen(struct postgresql_session *session, const char *verb, co
            PQpipelineSync(session->connection);
 }
 
-dlock_status watch_key(void *memory, const char *key, dlock_error *error)
+dlock_status watch_add(void *memory, const char *key, dlock_error *error)
 {
     struct postgresql_session *session = memory;
-    if (watch_descriptor(session) < 0)
+    if (watch_socket(session) < 0)
         return dlock_error_set(error, DLOCK_UNAVAILABLE, "nothing can be watched through a pooler");
     const size_t size = strlen(session->options.prefix) + strlen(key) + 1;
     struct watched *watched = malloc(sizeof *watched + size);
@@ -88,7 +88,7 @@ dlock_status watch_key(void *memory, const char *key, dlock_error *error)
         !connection_flush(session)) {
         struct failure failure = {0};
         failure_read(session, NULL, &failure);
-        return failure_set(session, &failure, error);
+        return failure_explain(session, &failure, error);
     }
     return DLOCK_OK;
 }
@@ -106,7 +106,7 @@ static bool shares_channel(const struct watch *watch, const char *key)
     return false;
 }
 
-void watch_no_more(void *memory, const char *key)
+void watch_remove(void *memory, const char *key)
 {
     struct postgresql_session *session = memory;
     if (!session->watch)
@@ -195,7 +195,7 @@ static bool read_notices(struct postgresql_session *session, const struct hearer
     return working && connection_flush(session);
 }
 
-dlock_status watch_read_hints(void *memory, void (*hint)(void *arg, const char *key), void *arg, dlock_error *error)
+dlock_status watch_hear(void *memory, void (*hint)(void *arg, const char *key), void *arg, dlock_error *error)
 {
     struct postgresql_session *session = memory;
     const struct hearer hearer = {hint, arg};
@@ -206,10 +206,10 @@ dlock_status watch_read_hints(void *memory, void (*hint)(void *arg, const char *
         return DLOCK_OK;
     if (!failure.text[0])
         failure_read(session, NULL, &failure);
-    return failure_set(session, &failure, error);
+    return failure_explain(session, &failure, error);
 }
 
-void watch_close(struct postgresql_session *session)
+void watch_end(struct postgresql_session *session)
 {
     struct watch *watch = session->watch;
     if (!watch)

@@ -1,4 +1,4 @@
-/* layout.c - finds the table of the locks, or makes it, and refuses what is not one.
+/* table.c - finds the table of the locks, or makes it, and refuses what is not one.
  *
  * Called by connection.c when a session is opened. Many may come at once, and most of them may not make tables: so it
  * is looked for first, and made only if it is not there. */
@@ -48,7 +48,7 @@ static dlock_status fail(struct postgresql_session *session, const struct failur
                          dlock_error *error)
 {
     dlock_error why;
-    const dlock_status status = failure_set(session, failure, &why);
+    const dlock_status status = failure_explain(session, failure, &why);
     return dlock_error_set(error, status, "cannot %s table %s: %s", doing, session->options.table, why.message);
 }
 
@@ -136,7 +136,7 @@ static dlock_status refuse_reader(const PGresult *row, dlock_error *error)
                            "transactions of this role in this database are read-only (default_transaction_read_only)");
 }
 
-dlock_status layout_open(struct postgresql_session *session, dlock_error *error)
+dlock_status table_open(struct postgresql_session *session, dlock_error *error)
 {
     PGresult *row;
     dlock_status status = look(session, &row, error);
