@@ -176,7 +176,7 @@ static size_t send_round(struct postgresql_session *session, struct work *works,
 /* Is it worth sending again, because it certainly was not done, for a reason that passes? */
 static bool passes(struct postgresql_session *session, const struct failure *failure)
 {
-    if (strcmp(failure->code, "26000") == 0 && !session->pooled) { /* not prepared here: a pooler is in between */
+    if (strcmp(failure->code, "26000") == 0) { /* not prepared here: a pooler is in between */
         session->pooled = true;
         return true;
     }
