@@ -83,16 +83,16 @@ static const char *find_code(const char *text)
     for (const char *colon = strchr(text, ':'); colon; colon = strchr(colon + 1, ':')) {
         const char *code = colon + 1 + strspn(colon + 1, " ");
         if (code > colon + 1 && strspn(code, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == 5 && code[5] == ':' &&
-            code[6] == ' ')
+            code[6] == ' ' && code[7] != ' ') /* behind a severity there are two blanks */
             return code;
     }
     return NULL;
 }
 
-/* libpq's own complaints have no code. These words are not translated; SYSCALL stands for a connection that broke. */
-static bool is_about_tls(const char *text)
+/* libpq's own complaints have no code. SYSCALL stands for a connection that broke. */
+static bool is_about_tls(const char *text, bool reached_tls)
 {
-    return strstr(text, "SSL") && !strstr(text, "SYSCALL");
+    return strstr(text, "certificate") || (reached_tls && strstr(text, "SSL") && !strstr(text, "SYSCALL"));
 }
 
 dlock_status failure_explain_connecting(PGconn *connection, bool reached_tls, dlock_error *error)
@@ -106,9 +106,7 @@ dlock_status failure_explain_connecting(PGconn *connection, bool reached_tls, dl
         return failure_explain(&session, &failure, error);
     }
     copy_line(failure.text, sizeof failure.text, text);
-    if (PQconnectionNeedsPassword(connection))
-        return dlock_error_set(error, DLOCK_REFUSED, "%s", failure.text);
-    if (reached_tls && is_about_tls(text))
+    if (PQconnectionNeedsPassword(connection) || is_about_tls(text, reached_tls))
         return dlock_error_set(error, DLOCK_REFUSED, "%s", failure.text);
     /* What libpq finds wrong before it tries anything leaves no address behind. */
     if (PQsocket(connection) < 0 && strstr(text, "invalid"))
