@@ -8,8 +8,9 @@
 
 static void copy_line(char *out, size_t size, const char *text)
 {
-    const size_t length = strcspn(text, "\n");
-    snprintf(out, size, "%.*s", (int)length, text);
+    const size_t length = strcspn(text, "\n"), fits = length < size ? length : size - 1;
+    memcpy(out, text, fits);
+    out[fits] = '\0';
 }
 
 void failure_read(struct postgresql_session *session, const PGresult *result, struct failure *ret)

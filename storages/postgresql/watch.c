@@ -159,21 +159,20 @@ static void settle_sent(struct postgresql_session *session, const struct hearer 
 
 static bool read_results(struct postgresql_session *session, const struct hearer *hearer, struct failure *failure)
 {
-    PGconn *connection = session->connection;
-    while (session->watch->first && !PQisBusy(connection)) {
-        PGresult *result = PQgetResult(connection);
+    unsigned ends = 0; /* in a row: behind the last there is nothing that could come */
+    while (session->watch->first && ends < 2 && !PQisBusy(session->connection)) {
+        PGresult *result = PQgetResult(session->connection);
         const ExecStatusType status = PQresultStatus(result);
+        ends = result ? 0 : ends + 1;
         if (status == PGRES_PIPELINE_SYNC)
             settle_sent(session, hearer);
-        if (result && status != PGRES_PIPELINE_SYNC && status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK &&
-            status != PGRES_PIPELINE_ABORTED) {
+        const bool failed =
+            result && status != PGRES_PIPELINE_SYNC && status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK;
+        if (failed)
             failure_read(session, result, failure);
-            PQclear(result);
-            if (!failure_is_contention(failure))
-                return false;
-            continue;
-        }
         PQclear(result);
+        if (failed)
+            return false;
     }
     return true;
 }

@@ -341,6 +341,39 @@ static int wait_for_replication(PGconn *connection)
     return (int)strtol(pid, NULL, 10);
 }
 
+struct asking_batch {
+    void *session;
+    dlock_request batch[3];
+};
+
+static void *carry_out_batch(void *arg)
+{
+    struct asking_batch *asking = arg;
+    dlock_request *const requests[] = {&asking->batch[0], &asking->batch[1], &asking->batch[2]};
+    dlock_postgresql_storage.execute(asking->session, requests, 3);
+    return NULL;
+}
+
+/* A batch whose last request is of this kind is not answered before its commits are confirmed. */
+static void assert_batch_waits(void *session, PGconn *primary, dlock_operation last)
+{
+    pthread_t thread;
+    struct asking_batch asking = {
+        .session = session,
+        .batch = {request_of(DLOCK_ACQUIRE, last == DLOCK_ACQUIRE ? "one" : "three", "owner", LONG_MS),
+                  request_of(DLOCK_INSPECT, "one", NULL, 0),
+                  request_of(last, last == DLOCK_ACQUIRE ? "two" : "one", "owner", LONG_MS)}};
+    assert_int_equal(pthread_create(&thread, NULL, carry_out_batch, &asking), 0);
+    sql(primary, "SELECT pg_cancel_backend(%d)", wait_for_replication(primary));
+    pthread_join(thread, NULL);
+    assert_no_answer(asking.batch[0], false, "canceling wait for synchronous replication");
+    assert_status(asking.batch[1], DLOCK_OK);
+    if (last == DLOCK_ACQUIRE)
+        assert_no_answer(asking.batch[2], false, "canceling wait for synchronous replication");
+    else
+        assert_status(asking.batch[2], DLOCK_OK);
+}
+
 /* The server says "done" in that case too: what is not confirmed by the standby may be gone after a fail-over. */
 static void a_commit_that_a_standby_did_not_confirm_is_unknown(void **state)
 {
@@ -359,10 +392,15 @@ static void a_commit_that_a_standby_did_not_confirm_is_unknown(void **state)
     sql(primary, "SELECT pg_cancel_backend(%d)", wait_for_replication(primary));
     assert_no_answer(answer_of(&asking), false, "canceling wait for synchronous replication");
 
-    /* The same within a batch: the last one waits for all of them. */
     ask_in_thread(&asking, session, DLOCK_ACQUIRE, "terminated", "owner", LONG_MS);
     sql(primary, "SELECT pg_terminate_backend(%d)", wait_for_replication(primary));
     assert_no_answer(answer_of(&asking), false, "");
+    close_session(session);
+    server_tell(&pair, "resume 1");
+    session = open_session("postgresql://dlock@127.0.0.1:%d/dlock", server_port(&pair, 0));
+    server_tell(&pair, "pause 1");
+    assert_batch_waits(session, primary, DLOCK_ACQUIRE); /* the last one waits for all of them */
+    assert_batch_waits(session, primary, DLOCK_INSPECT); /* which it cannot, so something else does */
     close_session(session);
 
     /* Its answer was not believed, but it stands: a resend is answered when the standby is there again. */

@@ -366,7 +366,7 @@ static void refused_attempts_write_nothing(void **state)
 static void a_hot_key_stays_small(void **state)
 {
     (void)state;
-    enum { TAKES = 100000, BATCH = 256 };
+    enum { BATCH = 256 };
     sql(superuser, "CREATE EXTENSION IF NOT EXISTS pgstattuple");
     void *session = open_session("%s?table=hot", direct);
     static dlock_request batch[BATCH];
