@@ -84,18 +84,20 @@ static void pause_until(struct machine *m, int64_t wake_at)
     m->wake_at = earlier(wake_at, m->deadline);
 }
 
+/* Those who were in each other's way must not meet again at their next attempt, so they do not rely on hints, which
+ * come to all of them at once. */
 static void pause_in_line(struct machine *m, int64_t remaining_ms, int64_t now, uint64_t chance)
 {
-    pause_until(m, now + lease_pause(m->plan.interval_ms, m->watched, m->attempts, chance));
+    const bool hints = m->watched && !m->contended;
+    pause_until(m, now + lease_pause(m->plan.interval_ms, hints, m->attempts, chance));
     if (remaining_ms >= 0)
         m->wake_at = earlier(m->wake_at, now + remaining_ms * 1000 + 1000 + (int64_t)(chance % 2000));
 }
 
-/* Those who were in each other's way must not meet again at their next attempt. */
-static void pause_apart(struct machine *m, int64_t now, uint64_t chance)
+static void pause_for_interval(struct machine *m, int64_t now, uint64_t chance)
 {
-    pause_until(m, now + (m->plan.wait_ms == 0 ? lease_apart(m->plan.interval_ms, chance)
-                                               : lease_pause(m->plan.interval_ms, false, m->attempts, chance)));
+    pause_until(m,
+                now + (m->contended ? lease_apart(m->plan.interval_ms, chance) : (int64_t)m->plan.interval_ms * 1000));
 }
 
 /* After an attempt that failed as `outcome` says. */
@@ -107,11 +109,9 @@ static enum machine_todo pause_or_fail(struct machine *m, int64_t remaining_ms, 
         return fail(m, m->outcome);
     if (now >= m->deadline)
         return fail(m, m->outcome);
-    if (m->contended)
-        pause_apart(m, now, chance);
-    else if (m->plan.wait_ms == 0)
-        pause_until(m, now + (int64_t)m->plan.interval_ms * 1000);
-    else if (m->hinted && m->outcome == DLOCK_BUSY)
+    if (m->plan.wait_ms == 0)
+        pause_for_interval(m, now, chance);
+    else if (m->hinted && m->outcome == DLOCK_BUSY && !m->contended)
         return ask(m);
     else
         pause_in_line(m, remaining_ms, now, chance);

@@ -10,41 +10,68 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const NAMES[] = {
-    [ASK_ACQUIRE] = "acquire", [ASK_EXTEND] = "extend", [ASK_RELEASE] = "release", [ASK_INSPECT] = "inspect",
-    [ASK_BREAK] = "break",     [ASK_SETTLE] = "settle", [ASK_REPAIR] = "repair",   [ASK_RETURN] = "release"};
+static const char *const NAMES[] = {[ASK_ACQUIRE] = "acquire", [ASK_EXTEND] = "extend", [ASK_RELEASE] = "release",
+                                    [ASK_INSPECT] = "inspect", [ASK_BREAK] = "break",   [ASK_PROPOSE] = "propose",
+                                    [ASK_SETTLE] = "settle",   [ASK_REPAIR] = "repair", [ASK_RETURN] = "release"};
+
+/* The words of a command; `numbers` holds those of them that are made here. */
+struct words {
+    const char *words[10];
+    size_t sizes[10];
+    int count;
+    char numbers[3][24];
+    int number_count;
+};
+
+static void add_word(struct words *words, const char *word)
+{
+    words->words[words->count] = word;
+    words->sizes[words->count++] = strlen(word);
+}
+
+static void add_number(struct words *words, uint64_t number)
+{
+    char *text = words->numbers[words->number_count++];
+    snprintf(text, sizeof words->numbers[0], "%" PRIu64, number);
+    add_word(words, text);
+}
 
 long long answer_command(char **ret, enum question question, const char *prefix, const dlock_request *request,
-                         uint64_t fence, int64_t acquired_at_us, bool eval)
+                         const struct details *details, bool eval)
 {
-    char key[1024], counter[512], ttl[16], fence_text[24], acquired[24];
-    const char *arguments[10];
-    size_t sizes[10];
-    int count = 0;
-    arguments[count++] = eval ? "EVAL" : "EVALSHA";
-    arguments[count++] = eval ? LOCK_SCRIPT : LOCK_SCRIPT_SHA1;
-    arguments[count++] = "2";
+    char key[1024], counter[512];
+    struct words words = {.count = 0};
     snprintf(key, sizeof key, "%s:%s", prefix, request->key);
-    arguments[count++] = key;
     snprintf(counter, sizeof counter, "%s#fence", prefix);
-    arguments[count++] = counter;
-    arguments[count++] = NAMES[question];
-    arguments[count++] = request->owner ? request->owner : "";
-    if (question == ASK_ACQUIRE || question == ASK_EXTEND || question == ASK_SETTLE || question == ASK_REPAIR) {
-        snprintf(ttl, sizeof ttl, "%" PRIu32, request->ttl_ms);
-        arguments[count++] = ttl;
+    add_word(&words, eval ? "EVAL" : "EVALSHA");
+    add_word(&words, eval ? LOCK_SCRIPT : LOCK_SCRIPT_SHA1);
+    add_word(&words, "2");
+    add_word(&words, key);
+    add_word(&words, counter);
+    add_word(&words, NAMES[question]);
+    add_word(&words, request->owner ? request->owner : "");
+    switch (question) {
+    case ASK_PROPOSE:
+        add_number(&words, request->ttl_ms);
+        add_number(&words, details->nodes);
+        add_number(&words, details->node);
+        break;
+    case ASK_REPAIR:
+        add_number(&words, request->ttl_ms);
+        add_number(&words, details->fence);
+        add_number(&words, (uint64_t)details->acquired_at_us);
+        break;
+    case ASK_SETTLE:
+        add_number(&words, details->fence);
+        break;
+    case ASK_ACQUIRE:
+    case ASK_EXTEND:
+        add_number(&words, request->ttl_ms);
+        break;
+    default:
+        break;
     }
-    if (question == ASK_SETTLE || question == ASK_REPAIR) {
-        snprintf(fence_text, sizeof fence_text, "%" PRIu64, fence);
-        arguments[count++] = fence_text;
-    }
-    if (question == ASK_REPAIR) {
-        snprintf(acquired, sizeof acquired, "%" PRId64, acquired_at_us);
-        arguments[count++] = acquired;
-    }
-    for (int i = 0; i < count; i++)
-        sizes[i] = strlen(arguments[i]);
-    return redisFormatCommandArgv(ret, count, arguments, sizes);
+    return redisFormatCommandArgv(ret, words.count, words.words, words.sizes);
 }
 
 void answer_free_command(char *command)
@@ -143,17 +170,18 @@ static bool read_description(const redisReply *reply, dlock_info *info)
     return true;
 }
 
-/* {1, fence, whether it was held before} or a description */
+/* {1, fence, 1 if it was held before} or a description */
 static bool read_acquire(const redisReply *reply, long long code, struct answer *ret)
 {
     if (code == 0) {
         ret->vote = VOTE_OTHER;
         return read_description(reply, &ret->info);
     }
-    const redisReply *fence = element(reply, 1, REDIS_REPLY_STRING);
+    const redisReply *fence = element(reply, 1, REDIS_REPLY_STRING), *before = element(reply, 2, REDIS_REPLY_INTEGER);
     ret->vote = VOTE_YES;
     ret->holds = true;
-    return code == 1 && fence && read_number(fence->str, &ret->info.fence);
+    ret->held_before = before && before->integer == 1;
+    return code == 1 && before && fence && read_number(fence->str, &ret->info.fence);
 }
 
 /* {0} nothing there, {2} of somebody else, {1, fence, time of the acquire} */
@@ -178,6 +206,7 @@ static bool read_array(const redisReply *reply, enum question question, struct a
         return false;
     switch (question) {
     case ASK_ACQUIRE:
+    case ASK_PROPOSE:
         return read_acquire(reply, code->integer, ret);
     case ASK_EXTEND:
         return read_extend(reply, code->integer, ret);

@@ -24,7 +24,8 @@ struct answer {
     bool holds;             /* the node has, or may have, a record of ours from this request */
     bool told;              /* to remove it, behind the request on the same connection */
     bool returned;          /* it has done so */
-    bool settled;           /* it knows the fence of the hold */
+    bool held_before;       /* of VOTE_YES to an acquire: the hold was there and has its fence */
+    bool settled;           /* it was told the fence of the hold */
     dlock_info info;        /* of the record */
     int64_t acquired_at_us; /* of VOTE_YES to EXTEND: the node's time, for repairs elsewhere */
 };
@@ -36,15 +37,23 @@ enum question {
     ASK_RELEASE = DLOCK_RELEASE,
     ASK_INSPECT = DLOCK_INSPECT,
     ASK_BREAK = DLOCK_BREAK,
-    ASK_SETTLE, /* this is the fence of the hold */
-    ASK_REPAIR, /* have the hold that other nodes have */
-    ASK_RETURN, /* remove what an ACQUIRE left that failed */
+    ASK_PROPOSE, /* as ASK_ACQUIRE, of one of several nodes: its fence is only proposed */
+    ASK_SETTLE,  /* this is the fence of the hold */
+    ASK_REPAIR,  /* have the hold that other nodes have */
+    ASK_RETURN,  /* remove what an acquire left that failed */
+};
+
+/* What some questions have besides their request. */
+struct details {
+    uint64_t fence;         /* of ASK_SETTLE and ASK_REPAIR */
+    int64_t acquired_at_us; /* of ASK_REPAIR */
+    unsigned nodes, node;   /* of ASK_PROPOSE: it proposes a fence that divided by `nodes` leaves `node` */
 };
 
 /* Writes the command into *ret, which is freed by answer_free_command; its length, or -1 without memory. `eval` sends
- * the script itself instead of its name. ASK_SETTLE and ASK_REPAIR take `fence`, ASK_REPAIR `acquired_at_us`. */
+ * the script itself instead of its name. */
 long long answer_command(char **ret, enum question question, const char *prefix, const dlock_request *request,
-                         uint64_t fence, int64_t acquired_at_us, bool eval);
+                         const struct details *details, bool eval);
 void answer_free_command(char *command);
 
 /* Reads the reply to a question. False if it is an error of the node or no answer to this question; then `why` says

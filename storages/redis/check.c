@@ -153,7 +153,7 @@ static void check_node(struct checking *checking)
         warn(checking,
              "it keeps nothing on its disk, so a restart makes it forget all holds; the restart guard keeps it "
              "from voting then for a ttl%s",
-             checking->session->settings.guard_ms == 0 ? ", but is off" : "");
+             session_guard_ms(checking->session, 1) == 0 ? ", but is off" : "");
 }
 
 static void check_quorum(const struct checking *checking)
@@ -161,7 +161,7 @@ static void check_quorum(const struct checking *checking)
     const size_t nodes = checking->session->node_count;
     if (nodes > 1 && nodes % 2 == 0)
         warn(checking, "%zu nodes survive the loss of %zu, which %zu would as well", nodes, (nodes - 1) / 2, nodes - 1);
-    if (nodes > 1 && checking->session->settings.guard_ms == 0)
+    if (nodes > 1 && session_guard_ms(checking->session, 1) == 0)
         warn(checking, "the restart guard is off: a node that was restarted may let a second holder in");
 }
 

@@ -1,6 +1,8 @@
 /* node.c - see node.h. */
 #include "node.h"
 
+#include "answer.h"
+
 #include <errno.h>
 #include <hiredis/hiredis.h>
 #include <inttypes.h>
@@ -73,6 +75,14 @@ static void fail(struct node *node, const struct node_listener *listener, dlock_
     while (take_owed(node, &expected))
         if (expected.what < EXPECT_GREETING)
             listener->failed(listener->arg, node, &expected, expected.end > written);
+}
+
+/* The same, as the stream says. */
+static void broken(struct node *node, const struct node_listener *listener)
+{
+    char why[sizeof node->stream.why];
+    memcpy(why, node->stream.why, sizeof why);
+    fail(node, listener, node->stream.refused ? DLOCK_REFUSED : DLOCK_UNAVAILABLE, why);
 }
 
 /* ---- queueing -----------------------------------------------------------------------------------------------------
@@ -224,9 +234,7 @@ static void step_connection(struct node *node, const struct node_listener *liste
 {
     const int64_t now = dlock_clock_us();
     if (!stream_step(&node->stream, now, node->connect_until)) {
-        char why[sizeof node->stream.why];
-        memcpy(why, node->stream.why, sizeof why);
-        fail(node, listener, DLOCK_UNAVAILABLE, why);
+        broken(node, listener);
         return;
     }
     if (node->stream.open) {
@@ -238,13 +246,6 @@ static void step_connection(struct node *node, const struct node_listener *liste
 
 /* ---- reading and writing ------------------------------------------------------------------------------------------
  */
-
-static void broken(struct node *node, const struct node_listener *listener)
-{
-    char why[sizeof node->stream.why];
-    memcpy(why, node->stream.why, sizeof why);
-    fail(node, listener, DLOCK_UNAVAILABLE, why);
-}
 
 static void write_out(struct node *node, const struct node_listener *listener)
 {
@@ -306,10 +307,9 @@ static bool greeted(struct node *node, const struct expected *expected, const re
         if (reply->type != REDIS_REPLY_ERROR)
             return true;
     }
-    const char *end = strstr(reply->str, ", with args"); /* which would be the password */
     char why[200];
-    snprintf(why, sizeof why, "%.*s", (int)(end ? end - reply->str : (ptrdiff_t)sizeof why - 1), reply->str);
-    fail(node, listener, strncmp(why, "LOADING", 7) == 0 ? DLOCK_UNAVAILABLE : DLOCK_REFUSED, why);
+    const dlock_status status = answer_classify(reply->str, why, sizeof why);
+    fail(node, listener, status, why);
     return false;
 }
 

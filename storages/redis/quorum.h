@@ -9,7 +9,7 @@
 
 enum verdict {
     VERDICT_OPEN,    /* answers that are still out decide */
-    VERDICT_YES,     /* a majority did it; of INSPECT and BREAK: somebody holds, or held, a majority */
+    VERDICT_YES,     /* a majority did it; of INSPECT and BREAK: somebody holds, or held, the key */
     VERDICT_NO,      /* a majority did not, and cannot any more */
     VERDICT_UNKNOWN, /* too many failed to tell */
 };
@@ -19,11 +19,11 @@ size_t quorum_of(size_t nodes);
 
 enum verdict quorum_judge(dlock_operation operation, const struct answer *answers, size_t nodes);
 
-/* Do a majority of the nodes know that the hold has this fence? */
+/* Does a majority of the nodes know that the hold has this fence? */
 enum verdict quorum_judge_settled(const struct answer *answers, size_t nodes, uint64_t fence);
 
-/* The largest fence that a node gave to the hold. */
-uint64_t quorum_largest_fence(const struct answer *answers, size_t nodes);
+/* The fence of a hold that was granted: the one that it has already, or the largest that a node proposed. */
+uint64_t quorum_fence(const struct answer *answers, size_t nodes);
 
 /* Who holds the key on the most nodes, what these say of the hold, and on how many. */
 size_t quorum_holder(const struct answer *answers, size_t nodes, dlock_info *ret);

@@ -19,9 +19,8 @@ dlock_status redis_open(void *memory, const dlock_url *url, const dlock_storage_
     if (!session->nodes)
         return dlock_error_set(error, DLOCK_NOMEM, "out of memory");
     session->node_count = session->settings.count;
-    const bool wants_uptime = session->node_count > 1 && session->settings.guard_ms != 0;
     for (size_t i = 0; i < session->node_count; i++)
-        node_init(&session->nodes[i], &session->settings.addresses[i], wants_uptime);
+        node_init(&session->nodes[i], &session->settings.addresses[i], session_guard_ms(session, 1) > 0);
     return DLOCK_OK;
 }
 

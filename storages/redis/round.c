@@ -30,7 +30,7 @@ struct task {
     uint32_t key_hash;
     int64_t deadline;       /* of this phase */
     int64_t last_deadline;  /* of all of it */
-    uint64_t fence;         /* from PHASE_SETTLING on */
+    uint64_t fence;         /* from PHASE_SETTLING on, or of a hold that is repaired */
     int64_t acquired_at_us; /* of a hold that is repaired */
     struct answer *answers; /* one per node */
 };
@@ -63,8 +63,11 @@ static bool send_question(struct redis_session *session, struct task *task, size
                           bool eval)
 {
     char *command;
-    const long long size = answer_command(&command, question, session->settings.prefix, task->request, task->fence,
-                                          task->acquired_at_us, eval);
+    const struct details details = {.fence = task->fence,
+                                    .acquired_at_us = task->acquired_at_us,
+                                    .nodes = (unsigned)session->node_count,
+                                    .node = (unsigned)node};
+    const long long size = answer_command(&command, question, session->settings.prefix, task->request, &details, eval);
     if (size < 0)
         return false;
     const struct expected expected = {
@@ -74,12 +77,18 @@ static bool send_question(struct redis_session *session, struct task *task, size
     return queued;
 }
 
+/* On several nodes the fence of an acquire is not known before all that grant it have proposed one. */
+static enum question question_of(const struct redis_session *session, const dlock_request *request)
+{
+    return spread(session) && request->operation == DLOCK_ACQUIRE ? ASK_PROPOSE : (enum question)request->operation;
+}
+
 static void ask_node(struct redis_session *session, struct task *task, size_t node)
 {
     struct answer *answer = &task->answers[node];
     if (!node_takes_commands(&session->nodes[node]))
         fail_answer(task, answer, session->nodes[node].status, false, session->nodes[node].problem);
-    else if (send_question(session, task, node, (enum question)task->request->operation, false))
+    else if (send_question(session, task, node, question_of(session, task->request), false))
         answer->asked = true;
     else
         fail_answer(task, answer, DLOCK_NOMEM, false, "out of memory");
@@ -111,7 +120,7 @@ static void finish(struct redis_session *session, struct task *task, dlock_statu
         return;
     char reasons[DLOCK_MESSAGE_SIZE];
     memcpy(reasons, request->message, sizeof reasons);
-    snprintf(request->message, sizeof request->message, "%zu of %zu nodes could be asked, %zu are needed: %s",
+    snprintf(request->message, sizeof request->message, "%zu of %zu nodes took part, %zu are needed: %s",
              session->node_count - quorum_count(task->answers, session->node_count, VOTE_FAILED), session->node_count,
              quorum_of(session->node_count), reasons);
 }
@@ -135,6 +144,7 @@ static void finish_denied(struct redis_session *session, struct task *task)
     for (size_t i = 0; i < session->node_count; i++)
         left |= may_be_left(&task->answers[i], status);
     task->request->not_done = !left;
+    task->request->info = (dlock_info){.held_ms = -1, .remaining_ms = -1};
     if (status == DLOCK_BUSY &&
         quorum_holder(task->answers, session->node_count, &holder) >= quorum_of(session->node_count))
         task->request->info = holder;
@@ -174,33 +184,41 @@ static void give_back(struct redis_session *session, struct task *task, int64_t 
 /* ---- an ACQUIRE that a majority granted ---------------------------------------------------------------------------
  */
 
+static void grant(struct redis_session *session, struct task *task)
+{
+    task->request->info.fence = task->fence;
+    finish(session, task, DLOCK_OK);
+}
+
 static void step_settling(struct redis_session *session, struct task *task, int64_t now)
 {
     switch (quorum_judge_settled(task->answers, session->node_count, task->fence)) {
     case VERDICT_OPEN:
         return;
     case VERDICT_YES:
-        task->request->info.fence = task->fence;
-        finish(session, task, DLOCK_OK);
+        grant(session, task);
         return;
     default:
         give_back(session, task, now);
     }
 }
 
-/* Each node gives a fence of its own; the largest of them counts, once a majority knows it: the next majority has a
- * node in common with this one, and gives a larger one. */
+/* Each node proposes a fence; the largest of them is the hold's, once a majority knows it: the next majority has a node
+ * in common with this one, which then proposes a larger one. */
 static void settle(struct redis_session *session, struct task *task, int64_t now)
 {
+    task->fence = quorum_fence(task->answers, session->node_count);
+    if (!spread(session)) {
+        grant(session, task);
+        return;
+    }
     task->phase = PHASE_SETTLING;
-    task->fence = quorum_largest_fence(task->answers, session->node_count);
-    if (quorum_judge_settled(task->answers, session->node_count, task->fence) != VERDICT_YES) {
-        task->deadline = now + node_timeout_us(session, task->request);
-        for (size_t i = 0; i < session->node_count; i++) {
-            struct answer *answer = &task->answers[i];
-            if (answer->asked && (answer->vote == VOTE_NONE || answer->holds) && answer->info.fence != task->fence)
-                send_question(session, task, i, ASK_SETTLE, false);
-        }
+    task->deadline = now + node_timeout_us(session, task->request);
+    for (size_t i = 0; i < session->node_count; i++) {
+        const struct answer *answer = &task->answers[i];
+        if (answer->asked && (answer->vote == VOTE_NONE || answer->holds) &&
+            !(answer->held_before && answer->info.fence == task->fence))
+            send_question(session, task, i, ASK_SETTLE, false);
     }
     step_settling(session, task, now);
 }
@@ -208,17 +226,19 @@ static void settle(struct redis_session *session, struct task *task, int64_t now
 /* ---- decisions ----------------------------------------------------------------------------------------------------
  */
 
-/* Nodes that have forgotten a hold learn it again while a majority has it. */
+/* Nodes that have forgotten a hold, or never heard of its fence, learn of it while a majority has it. */
 static void repair(struct redis_session *session, struct task *task)
 {
     for (size_t i = 0; i < session->node_count; i++)
-        if (task->answers[i].vote == VOTE_YES) {
+        if (task->answers[i].vote == VOTE_YES && task->answers[i].info.fence > task->fence) {
             task->fence = task->answers[i].info.fence;
             task->acquired_at_us = task->answers[i].acquired_at_us;
         }
-    for (size_t i = 0; i < session->node_count; i++)
+    for (size_t i = 0; i < session->node_count && task->fence; i++)
         if (task->answers[i].vote == VOTE_ABSENT)
             send_question(session, task, i, ASK_REPAIR, false);
+        else if (task->answers[i].vote == VOTE_YES && task->answers[i].info.fence == 0)
+            send_question(session, task, i, ASK_SETTLE, false);
 }
 
 static void decide_acquire(struct redis_session *session, struct task *task, enum verdict verdict, int64_t now)
@@ -287,9 +307,8 @@ static void step(struct redis_session *session, struct task *task, int64_t now)
 /* Has the node been up for long enough to know of every hold that is not over? Redlock's "delayed restarts". */
 static void guard(struct redis_session *session, struct task *task, struct node *node, struct answer *answer)
 {
-    const int64_t guard_us = session->settings.guard_ms == GUARD_BY_TTL ? (int64_t)task->request->ttl_ms * 1000
-                                                                        : session->settings.guard_ms * 1000;
-    if (!spread(session) || guard_us == 0 || node->durable)
+    const int64_t guard_us = session_guard_ms(session, task->request->ttl_ms) * 1000;
+    if (guard_us == 0 || node->durable)
         return;
     char why[384];
     const int64_t age = dlock_clock_us() - node->started_at, left = guard_us - age;
@@ -310,7 +329,7 @@ static void guard(struct redis_session *session, struct task *task, struct node 
 /* The node does not have the script: sends it, unless the question is of no use any more. */
 static bool send_again(struct redis_session *session, struct task *task, size_t node, enum question question)
 {
-    if (question <= ASK_BREAK && task->phase != PHASE_ASKING && task->phase != PHASE_SETTLING)
+    if (question <= ASK_PROPOSE && task->phase != PHASE_ASKING && task->phase != PHASE_SETTLING)
         return false;
     return send_question(session, task, node, question, true);
 }
@@ -320,7 +339,7 @@ static void take_answer(struct redis_session *session, struct task *task, struct
     struct answer *answer = &task->answers[node - session->nodes];
     const bool told = answer->told;
     char text[200], why[384];
-    if (answer_read(reply, (enum question)task->request->operation, answer, text, sizeof text)) {
+    if (answer_read(reply, question_of(session, task->request), answer, text, sizeof text)) {
         answer->told = told;
         if (task->request->operation == DLOCK_ACQUIRE && answer->vote == VOTE_YES)
             guard(session, task, node, answer);
@@ -372,8 +391,6 @@ static void replied(void *arg, struct node *node, const struct expected *expecte
     case ASK_SETTLE:
         take_settled(task, answer, reply);
         break;
-    case ASK_REPAIR:
-        return;
     case ASK_RETURN:
         take_returned(answer, reply);
         break;
@@ -389,7 +406,7 @@ static void failed(void *arg, struct node *node, const struct expected *expected
 {
     struct redis_session *session = arg;
     struct task *task = find_task(session, expected);
-    if (!task || expected->what == ASK_REPAIR)
+    if (!task)
         return;
     struct answer *answer = &task->answers[node - session->nodes];
     if (expected->what == ASK_RETURN)
@@ -424,8 +441,7 @@ static void time_out(struct redis_session *session, struct task *task, int64_t n
     }
     for (size_t i = 0; i < session->node_count; i++) {
         struct answer *answer = &task->answers[i];
-        const bool unsettled = task->phase == PHASE_SETTLING && answer->vote == VOTE_YES && !answer->settled &&
-                               answer->info.fence != task->fence;
+        const bool unsettled = task->phase == PHASE_SETTLING && answer->vote == VOTE_YES && !answer->settled;
         if (answer->vote != VOTE_NONE && !unsettled)
             continue;
         snprintf(why, sizeof why, "%s: no answer in time", session->nodes[i].address->name);
@@ -448,14 +464,6 @@ static bool make_room(struct redis_session *session, size_t count)
         return false;
     session->task_room = count;
     return true;
-}
-
-static uint32_t hash(const char *key)
-{
-    uint32_t value = 2166136261u; /* FNV-1a (Fowler, Noll, Vo) */
-    for (; *key; key++)
-        value = (value ^ (unsigned char)*key) * 16777619u;
-    return value;
 }
 
 /* Is an earlier request of the same key not done? */
@@ -492,7 +500,7 @@ static void begin(struct redis_session *session, dlock_request *const *requests,
     memset(session->answers, 0, count * session->node_count * sizeof *session->answers);
     for (size_t i = 0; i < count; i++)
         session->tasks[i] = (struct task){.request = requests[i],
-                                          .key_hash = hash(requests[i]->key),
+                                          .key_hash = session_hash(requests[i]->key),
                                           .last_deadline = last_deadline,
                                           .answers = session->answers + i * session->node_count};
 }

@@ -4,6 +4,21 @@
 #include <hiredis/hiredis.h>
 #include <stdio.h>
 
+uint32_t session_hash(const char *text)
+{
+    uint32_t hash = 2166136261u;
+    for (; *text; text++)
+        hash = (hash ^ (unsigned char)*text) * 16777619u;
+    return hash;
+}
+
+int64_t session_guard_ms(const struct redis_session *session, uint32_t ttl_ms)
+{
+    if (session->settings.guard_ms != GUARD_DEFAULT)
+        return session->settings.guard_ms;
+    return session->node_count > 1 ? ttl_ms : 0;
+}
+
 void session_prepare(struct redis_session *session, const struct node_listener *listener)
 {
     for (size_t i = 0; i < session->node_count; i++)

@@ -23,6 +23,12 @@ struct redis_session {
     struct watch *watch; /* NULL until the first key is watched: see watch.c */
 };
 
+/* FNV-1a (Fowler, Noll, Vo). */
+uint32_t session_hash(const char *text);
+
+/* For how long a node that was restarted has no vote on an acquire with this ttl; 0 = the guard is off. */
+int64_t session_guard_ms(const struct redis_session *session, uint32_t ttl_ms);
+
 /* Connects what is not connected. */
 void session_prepare(struct redis_session *session, const struct node_listener *listener);
 

@@ -134,9 +134,15 @@ static dlock_status read_common(const dlock_url *url, struct settings *settings,
     return status;
 }
 
+/* All programs ask the nodes in one order, whatever the order of their URLs. */
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct address *)a)->name, ((const struct address *)b)->name);
+}
+
 dlock_status settings_read(const dlock_url *urls, uint32_t timeout_ms, struct settings *ret, dlock_error *error)
 {
-    *ret = (struct settings){.connect_timeout_ms = timeout_ms, .guard_ms = GUARD_BY_TTL};
+    *ret = (struct settings){.connect_timeout_ms = timeout_ms, .guard_ms = GUARD_DEFAULT};
     for (const dlock_url *url = urls; url; url = url->next) {
         const bool is_unix = strcmp(url->scheme, "redis+unix") == 0;
         struct address address = {.user = url->user, .password = url->password};
@@ -152,5 +158,6 @@ dlock_status settings_read(const dlock_url *urls, uint32_t timeout_ms, struct se
     }
     if (!ret->prefix)
         ret->prefix = DEFAULT_PREFIX;
+    qsort(ret->addresses, ret->count, sizeof ret->addresses[0], by_name);
     return DLOCK_OK;
 }

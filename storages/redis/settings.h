@@ -19,14 +19,14 @@ struct address {
     const char *ca, *certificate, *key; /* files, of TLS */
 };
 
-#define GUARD_BY_TTL (-1)
+#define GUARD_DEFAULT (-1) /* one node: off; several: the ttl that is asked for */
 
 struct settings {
     struct address addresses[NODES_MAX];
     size_t count;
     const char *prefix;
     uint32_t connect_timeout_ms;
-    int64_t guard_ms; /* for so long a node that was restarted has no vote; GUARD_BY_TTL = for the ttl asked for */
+    int64_t guard_ms; /* for so long a node that was restarted has no vote; 0 = off */
 };
 
 /* Parameters that settings_read knows; those of TLS come last. */

@@ -12,6 +12,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#define KEEPALIVE_S 30
+
 void stream_init(struct stream *stream)
 {
     *stream = (struct stream){.socket = -1};
@@ -23,6 +25,16 @@ static void explain(struct stream *stream, int error)
     snprintf(stream->why, sizeof stream->why, "%s", strerror_r(error, text, sizeof text));
 }
 
+/* Small pieces go out at once; and one who only listens learns that the other side is gone. */
+static void set_options(int descriptor)
+{
+    setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+    setsockopt(descriptor, SOL_SOCKET, SO_KEEPALIVE, &(int){1}, sizeof(int));
+    setsockopt(descriptor, IPPROTO_TCP, TCP_KEEPIDLE, &(int){KEEPALIVE_S}, sizeof(int));
+    setsockopt(descriptor, IPPROTO_TCP, TCP_KEEPINTVL, &(int){KEEPALIVE_S / 3}, sizeof(int));
+    setsockopt(descriptor, IPPROTO_TCP, TCP_KEEPCNT, &(int){3}, sizeof(int));
+}
+
 /* Begins a connection; EINPROGRESS is success. */
 static bool begin(struct stream *stream, const struct sockaddr *to, socklen_t size)
 {
@@ -32,7 +44,7 @@ static bool begin(struct stream *stream, const struct sockaddr *to, socklen_t si
         return false;
     }
     if (to->sa_family != AF_UNIX)
-        setsockopt(stream->socket, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+        set_options(stream->socket);
     if (connect(stream->socket, to, size) == 0) {
         stream->connected = true;
         return true;
@@ -161,8 +173,9 @@ bool stream_step(struct stream *stream, int64_t now, int64_t until)
         return true;
     if (stream->tls && !stream->open) {
         const int done = stream_tls->handshake(stream->tls, stream->socket, stream->why, sizeof stream->why);
+        stream->refused = done != 1 && errno == EPROTO;
         if (done != 1)
-            return done < 0 && errno == EAGAIN;
+            return errno == EAGAIN;
     }
     stream->open = true;
     return true;
@@ -185,10 +198,18 @@ static ssize_t failed(struct stream *stream)
     return -1;
 }
 
+/* What a call of TLS returned. */
+static ssize_t noted(struct stream *stream, ssize_t count)
+{
+    stream->refused = count < 0 && errno == EPROTO;
+    return count;
+}
+
 ssize_t stream_receive(struct stream *stream, void *bytes, size_t size)
 {
     if (stream->tls)
-        return stream_tls->receive(stream->tls, stream->socket, bytes, size, stream->why, sizeof stream->why);
+        return noted(stream,
+                     stream_tls->receive(stream->tls, stream->socket, bytes, size, stream->why, sizeof stream->why));
     const ssize_t count = recv(stream->socket, bytes, size, 0);
     return count < 0 ? failed(stream) : count;
 }
@@ -196,7 +217,8 @@ ssize_t stream_receive(struct stream *stream, void *bytes, size_t size)
 ssize_t stream_send(struct stream *stream, const void *bytes, size_t size)
 {
     if (stream->tls)
-        return stream_tls->send(stream->tls, stream->socket, bytes, size, stream->why, sizeof stream->why);
+        return noted(stream,
+                     stream_tls->send(stream->tls, stream->socket, bytes, size, stream->why, sizeof stream->why));
     const ssize_t count = send(stream->socket, bytes, size, MSG_NOSIGNAL);
     return count < 0 ? failed(stream) : count;
 }

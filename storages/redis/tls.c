@@ -189,7 +189,7 @@ static int handshake(struct tls *tls, int socket, char *why, size_t size)
             return -1;
         if (more == 0) {
             snprintf(why, size, "it closed the connection during the handshake of TLS");
-            errno = EPROTO;
+            errno = ECONNRESET;
             return -1;
         }
     }

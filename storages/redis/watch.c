@@ -20,10 +20,9 @@ struct watched {
     struct watched *next;   /* in its bucket */
     struct watched *behind; /* in the list of hints */
     bool hinted;
-    uint32_t subscribed;          /* nodes that have confirmed it: a bit each */
-    uint32_t freed;               /* nodes that have published since the last hint */
-    char owner[DLOCK_OWNER_SIZE]; /* whose release they published */
-    char name[];                  /* of the channel: prefix:key */
+    uint32_t subscribed;       /* nodes that have confirmed it: a bit each */
+    uint32_t freed[NODES_MAX]; /* whose release each node has published last, hashed; 0 = it has led to a hint */
+    char name[];               /* of the channel: prefix:key */
 };
 
 struct watch {
@@ -34,17 +33,9 @@ struct watch {
     bool broken; /* too few nodes are left */
 };
 
-static unsigned bucket_of(const char *name)
-{
-    unsigned hash = 2166136261u; /* FNV-1a (Fowler, Noll, Vo) */
-    for (; *name; name++)
-        hash = (hash ^ (unsigned char)*name) * 16777619u;
-    return hash % BUCKETS;
-}
-
 static struct watched **find(struct watch *watch, const char *name)
 {
-    struct watched **link = &watch->buckets[bucket_of(name)];
+    struct watched **link = &watch->buckets[session_hash(name) % BUCKETS];
     while (*link && strcmp((*link)->name, name) != 0)
         link = &(*link)->next;
     return link;
@@ -55,7 +46,6 @@ static struct watched **find(struct watch *watch, const char *name)
 
 static void give_hint(struct watch *watch, struct watched *watched)
 {
-    watched->freed = 0;
     if (watched->hinted)
         return;
     watched->hinted = true;
@@ -74,13 +64,18 @@ static size_t needed(const struct watch *watch, const struct watched *watched)
 
 static void published(struct watch *watch, struct watched *watched, size_t node, const char *owner)
 {
-    if (strncmp(watched->owner, owner, sizeof watched->owner - 1) != 0) {
-        snprintf(watched->owner, sizeof watched->owner, "%s", owner);
-        watched->freed = 0;
-    }
-    watched->freed |= 1u << node;
-    if ((size_t)__builtin_popcount(watched->freed) >= needed(watch, watched))
-        give_hint(watch, watched);
+    const uint32_t release = session_hash(owner) | 1;
+    const size_t nodes = watch->session->node_count;
+    size_t count = 0;
+    watched->freed[node] = release;
+    for (size_t i = 0; i < nodes; i++)
+        count += watched->freed[i] == release;
+    if (count < needed(watch, watched))
+        return;
+    for (size_t i = 0; i < nodes; i++)
+        if (watched->freed[i] == release)
+            watched->freed[i] = 0;
+    give_hint(watch, watched);
 }
 
 /* {"message", channel, text}, {"subscribe", channel, number}, {"unsubscribe", channel, number} */

@@ -59,7 +59,7 @@ def case_man_page_names_every_option_and_no_other():
 
 def case_man_page_says_which_commands_take_an_option():
     text = read(os.path.join(ROOT, 'man', 'dlock.1'))
-    section = text[text.index('.Sh OPTIONS'):text.index('.Sh ENVIRONMENT')]
+    section = text[text.index('.Sh OPTIONS'):text.index('.Sh STORAGES')]
     for item in re.split(r'^\.It ', section, flags=re.MULTILINE)[1:]:
         name = '--' + re.search(r'(?:^Fl |Fl )-([a-z-]+)', item).group(1)
         listed = re.search(r'^\.Pq Cm (.*)$|^\((all)\)$', item, re.MULTILINE)

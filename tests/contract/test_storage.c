@@ -178,7 +178,7 @@ static void busy_changes_nothing(void **state)
     dlock_request request;
     do {
         request = ask(two, DLOCK_ACQUIRE, key, "two", LONG_MS);
-        if (request.status == DLOCK_BUSY)
+        if (request.status == DLOCK_BUSY && !request.contended)
             assert_string_equal(request.info.owner, "one");
     } while (request.status == DLOCK_BUSY && !patience_is_over(before));
     assert_status(request, DLOCK_OK);
@@ -618,8 +618,9 @@ static void list_tells_what_inspect_tells(void **state)
     assert_string_equal(listed.owner, info.owner);
     assert_int_equal(listed.fence, info.fence);
     assert_int_equal(listed.ttl_ms, info.ttl_ms);
-    assert_true(listed.held_ms <= info.held_ms);
-    assert_true(listed.remaining_ms >= info.remaining_ms && listed.remaining_ms <= LONG_MS);
+    /* The parts of a storage that is in several places may differ a little. */
+    assert_true(listed.held_ms <= info.held_ms + 1000);
+    assert_true(listed.remaining_ms >= info.remaining_ms - 1000 && listed.remaining_ms <= LONG_MS);
     assert_status(ask(session, DLOCK_RELEASE, key, "owner", 0), DLOCK_OK);
     close_session(session);
 }

@@ -4,6 +4,7 @@ Arguments: the source folder, the version. The release is built and installed in
 """
 import os
 import re
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
@@ -55,10 +56,17 @@ def compile_and_run(folder, text, *flags):
     return run([program], env=environment_of(folder))
 
 
+# Modules, each with a URL that it serves.
+MODULES = {
+    'redis': 'redis+unix:///nowhere/redis.sock',
+    'rediss': 'rediss://127.0.0.1:1',
+}
+
+
 def case_files():
     expected = {PREFIX + '/' + name for name in (
         'bin/dlock', 'include/dlock.h', 'include/dlock_storage.h', 'lib/libdlock.so', 'lib/libdlock.so.0',
-        'lib/libdlock.so.' + VERSION, 'lib/dlock/', 'lib/pkgconfig/dlock.pc', 'share/man/man1/dlock.1',
+        'lib/libdlock.so.' + VERSION, *('lib/dlock/%s.so' % name for name in MODULES), 'lib/pkgconfig/dlock.pc', 'share/man/man1/dlock.1',
         'share/man/man3/libdlock.3', 'share/bash-completion/completions/dlock')}
     equal(sorted(installed(FOLDER)), sorted(expected), 'installed files')
 
@@ -104,6 +112,16 @@ def case_command():
           [PREFIX + '/' + libdir(FOLDER)], 'run path')
 
 
+def case_modules():
+    command = os.path.join(FOLDER, 'root' + PREFIX, 'bin', 'dlock')
+    modules = os.path.join(FOLDER, 'root' + PREFIX, libdir(FOLDER), 'dlock')
+    for name, url in MODULES.items():
+        done = subprocess.run([command, 'status', '-S', url, 'key'], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, universal_newlines=True, check=False,
+                              env=dict(environment_of(FOLDER), DLOCK_MODULE_PATH=modules))
+        check(done.stdout.startswith('dlock: cannot inspect') and 'module' not in done.stdout, name + ': ' + done.stdout)
+
+
 def case_uninstall():
     make(FOLDER, 'uninstall')
     left = [name for _, _, names in os.walk(os.path.join(FOLDER, 'root')) for name in names]
@@ -118,4 +136,5 @@ with Folder() as FOLDER:
           ('the program of the README compiles and works', case_readme_program),
           ('the program of libdlock(3) compiles without a warning and works', case_manual_program),
           ('the installed dlock works', case_command),
+          ('the installed modules are loaded for their URLs', case_modules),
           ('make uninstall removes every file', case_uninstall)])

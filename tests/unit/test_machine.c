@@ -107,6 +107,18 @@ static void a_contended_attempt_that_may_be_left_somewhere_leaves_behind(void **
     }
 }
 
+static void a_contended_waiter_goes_on_when_the_holder_is_over(void **state)
+{
+    (void)state;
+    struct machine m;
+    machine_acquire(&m, &WAIT, false, T0);
+    machine_sent(&m, 10000, T0);
+    const dlock_request request = {
+        .status = DLOCK_BUSY, .contended = true, .not_done = true, .info = {.remaining_ms = 5}};
+    machine_answer(&m, &request, T0, 0);
+    assert_int_equal(m.wake_at, T0 + 6 * MS);
+}
+
 static void a_contended_waiter_does_not_ask_at_once_even_if_hinted(void **state)
 {
     (void)state;
@@ -116,7 +128,7 @@ static void a_contended_waiter_does_not_ask_at_once_even_if_hinted(void **state)
     machine_hint(&m);
     assert_int_equal(answer_contended(&m, DLOCK_BUSY, true, T0, 0), TODO_NOTHING);
     assert_int_equal(m.state, MACHINE_PAUSING);
-    assert_in_range(m.wake_at, T0 + 10 * MS, T0 + 25 * MS); /* the holder's time left means nothing */
+    assert_in_range(m.wake_at, T0 + 10 * MS, T0 + 25 * MS);
 }
 
 static void three_attempts_are_two_pauses_and_the_last_failure_returns_at_once(void **state)
@@ -974,6 +986,7 @@ int main(void)
         cmocka_unit_test(contenders_come_back_at_different_times_and_as_new_owners),
         cmocka_unit_test(a_contended_attempt_that_may_be_left_somewhere_leaves_behind),
         cmocka_unit_test(a_contended_waiter_does_not_ask_at_once_even_if_hinted),
+        cmocka_unit_test(a_contended_waiter_goes_on_when_the_holder_is_over),
         cmocka_unit_test(three_attempts_are_two_pauses_and_the_last_failure_returns_at_once),
         cmocka_unit_test(one_attempt_has_no_pause),
         cmocka_unit_test(a_refusal_is_not_retried),
