@@ -101,7 +101,9 @@ dlock_status check_session(void *memory, void (*warn)(void *arg, const char *tex
     PGresult *row = NULL;
     static const Oid types[] = {25};
     const char *const values[] = {session->options.table};
-    connection_set_deadline(session);
+    const dlock_status status = connection_begin(session, error);
+    if (status != DLOCK_OK)
+        return status;
     const int64_t before = wall_clock_ms();
     if (!PQsendQueryParams(session->connection, check_sql, 1, types, values, NULL, NULL, 0) ||
         !PQpipelineSync(session->connection) || !connection_finish(session, &row, &failure))

@@ -10,11 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-void connection_set_deadline(struct postgresql_session *session)
-{
-    session->deadline = dlock_clock_us() + (int64_t)session->settings->timeout_ms * 1000;
-}
-
 /* Waits until the connection can be read, or written; false if it is too late. */
 static bool wait_for(const struct postgresql_session *session, int64_t deadline, short events)
 {
@@ -116,8 +111,10 @@ static void collect(dlock_error *all, const dlock_error *one, const dlock_url *u
         all->status = one->status;
 }
 
-dlock_status connection_open(struct postgresql_session *session, const dlock_url *url, dlock_error *error)
+/* Connects to the first of the servers of the URL that will do. */
+static dlock_status open_one(struct postgresql_session *session, dlock_error *error)
 {
+    const dlock_url *url = session->url;
     const size_t count = options_host_count(url);
     dlock_error all = {0}, one;
     for (size_t i = 0; i < count; i++) {
@@ -129,9 +126,35 @@ dlock_status connection_open(struct postgresql_session *session, const dlock_url
             return status == DLOCK_OK ? DLOCK_OK : dlock_error_set(error, status, "%s", one.message);
         PQfinish(session->connection);
         session->connection = NULL;
+        statements_free(session);
         collect(&all, &one, url, i);
     }
     return dlock_error_set(error, all.status, "%s", all.message);
+}
+
+/* ---- calls */
+
+static bool is_alive(struct postgresql_session *session)
+{
+    session->last_words[0] = '\0';
+    if (!session->connection)
+        return false;
+    if (PQconsumeInput(session->connection) && PQstatus(session->connection) == CONNECTION_OK)
+        PQisBusy(session->connection); /* makes libpq read what came */
+    return PQstatus(session->connection) == CONNECTION_OK && !session->last_words[0];
+}
+
+/* What the server has ended while nobody used it, by a restart or because it idled, is no news to anybody: nothing was
+ * under way, so a new connection is as good. */
+dlock_status connection_begin(struct postgresql_session *session, dlock_error *error)
+{
+    session->deadline = dlock_clock_us() + (int64_t)session->settings->timeout_ms * 1000;
+    if (is_alive(session))
+        return DLOCK_OK;
+    PQfinish(session->connection);
+    session->connection = NULL;
+    statements_free(session);
+    return open_one(session, error);
 }
 
 /* ---- talking */
@@ -139,14 +162,6 @@ dlock_status connection_open(struct postgresql_session *session, const dlock_url
 bool connection_flush(struct postgresql_session *session)
 {
     return PQflush(session->connection) >= 0;
-}
-
-bool connection_is_alive(struct postgresql_session *session)
-{
-    session->last_words[0] = '\0';
-    if (PQconsumeInput(session->connection) && PQstatus(session->connection) == CONNECTION_OK)
-        PQisBusy(session->connection); /* makes libpq read what came */
-    return PQstatus(session->connection) == CONNECTION_OK && !session->last_words[0];
 }
 
 bool connection_get_result(struct postgresql_session *session, PGresult **ret)

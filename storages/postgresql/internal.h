@@ -46,6 +46,7 @@ struct failure {
 };
 
 struct postgresql_session {
+    const dlock_url *url;
     const dlock_storage_options *settings;
     struct options options;
     PGconn *connection;
@@ -78,14 +79,8 @@ void keywords_free(struct keywords *keywords);
 
 /* ---- connection.c */
 
-/* A call begins, and has the operation timeout. */
-void connection_set_deadline(struct postgresql_session *session);
-
-/* Connects to the server that `url` names. */
-dlock_status connection_open(struct postgresql_session *session, const dlock_url *url, dlock_error *error);
-
-/* False if the connection has ended while nobody used it. */
-bool connection_is_alive(struct postgresql_session *session);
+/* A call begins, and has the operation timeout. Connects if there is no connection, or one that has ended. */
+dlock_status connection_begin(struct postgresql_session *session, dlock_error *error);
 
 /* The next result of what was sent, NULL at the end of a statement's. Waits until the deadline; false: there is none,
  * and the connection is of no more use. */

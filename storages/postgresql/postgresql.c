@@ -33,11 +33,11 @@ static dlock_status open_session(void *memory, const dlock_url *url, const dlock
                                  dlock_error *error)
 {
     struct postgresql_session *session = memory;
+    session->url = url;
     session->settings = settings;
     session->chance = (uint32_t)dlock_clock_us() ^ (uint32_t)((uintptr_t)session >> 4);
-    connection_set_deadline(session);
     const dlock_status status = options_read(url, &session->options, error);
-    return status == DLOCK_OK ? connection_open(session, url, error) : status;
+    return status == DLOCK_OK ? connection_begin(session, error) : status;
 }
 
 static void close_session(void *memory)
@@ -281,11 +281,7 @@ static bool any_pending(const struct work *works, size_t count)
 static void carry_out(struct postgresql_session *session, struct work *works, size_t count)
 {
     dlock_error why;
-    connection_set_deadline(session);
-    if (!connection_is_alive(session)) {
-        struct failure failure = {0};
-        failure_read(session, NULL, &failure);
-        failure_explain(session, &failure, &why);
+    if (connection_begin(session, &why) != DLOCK_OK) {
         fail_pending(works, count, &why);
         return;
     }
@@ -331,10 +327,12 @@ static dlock_status list(void *memory, const char *prefix,
     struct failure failure = {0};
     PGresult *rows = NULL;
     const size_t ours = strlen(session->options.prefix);
+    const dlock_status status = connection_begin(session, error);
+    if (status != DLOCK_OK)
+        return status;
     char *stored = statements_key(session, prefix);
     if (!stored)
         return dlock_error_set(error, DLOCK_NOMEM, "out of memory");
-    connection_set_deadline(session);
     const bool sent = statements_send(session, STATEMENT_LIST, &(struct arguments){.key = stored});
     free(stored);
     if (!sent || !connection_finish(session, &rows, &failure)) {

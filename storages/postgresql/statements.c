@@ -140,8 +140,11 @@ bool statements_make(struct postgresql_session *session, const char *table, cons
 
 void statements_free(struct postgresql_session *session)
 {
-    for (int i = 0; i < STATEMENT_COUNT; i++)
+    for (int i = 0; i < STATEMENT_COUNT; i++) {
         free(session->sql[i]);
+        session->sql[i] = NULL;
+        session->prepared[i] = false;
+    }
 }
 
 char *statements_key(const struct postgresql_session *session, const char *key)
