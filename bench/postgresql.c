@@ -1,6 +1,6 @@
 /* postgresql.c - the PostgreSQL storage beside the same statements, prepared and sent through libpq alone, in turn on
- * one server: one thread, 64 threads, refused attempts, hand-over. Usage: postgresql URL, of a server that does nothing
- * else. */
+ * one server: one thread, 64 threads, isolations, refused attempts, hand-over. Usage: postgresql URL, of a server that
+ * does nothing else. */
 #include "bench.h"
 
 #include "../storages/postgresql/internal.h"
@@ -141,6 +141,7 @@ static void measure_pairs(PGconn *connection)
 /* ---- many threads */
 
 static dlock_factory *shared;
+static const char *contended_url;
 static pthread_barrier_t start;
 static double end_at;
 
@@ -215,6 +216,65 @@ static void measure_threads(int threads)
            "pairs/s; ratio %.2f%s\n",
            threads, bench_quantile(a, TURNS, 0.5), bench_quantile(b, TURNS, 0.5), bench_quantile(ratios, TURNS, 0.5),
            threads == THREADS ? " (goal: at least 1.3)" : "");
+}
+
+/* ---- isolations */
+
+/* A program that wants the one key again and again. */
+static void *contend(void *arg)
+{
+    struct worker *worker = arg;
+    dlock_error error;
+    dlock_factory *factory;
+    bench_check(dlock_factory_open(contended_url, NULL, &factory, &error), &error);
+    dlock *lock = make_lock(factory, "contended");
+    dlock_acquire_options options = DLOCK_ACQUIRE_OPTIONS_INIT;
+    options.wait_ms = DLOCK_WAIT_FOREVER;
+    pthread_barrier_wait(&start);
+    for (; bench_now() < end_at; worker->pairs++) {
+        bench_check(dlock_acquire(lock, &options, &error), &error);
+        bench_check(dlock_release(lock, &error), &error);
+    }
+    dlock_free(lock);
+    dlock_factory_close(factory);
+    return NULL;
+}
+
+static double roll_backs(PGconn *connection)
+{
+    usleep(1500000); /* servers count with a delay */
+    char *text =
+        ask_plainly(connection, "SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()");
+    const double value = atof(text);
+    free(text);
+    return value;
+}
+
+static void measure_isolation(PGconn *connection, const char *isolation)
+{
+    enum { PROGRAMS = 8 };
+    static char text[512];
+    snprintf(text, sizeof text, "%s%cisolation=%s", url, strchr(url, '?') ? '&' : '?', isolation);
+    contended_url = text;
+    dlock_error error;
+    dlock_factory *factory;
+    bench_check(dlock_factory_open(text, NULL, &factory, &error), &error);
+    dlock *lock = make_lock(factory, "alone");
+    double took[ROUNDS];
+    for (int round = 0; round < ROUNDS; round++) {
+        const double begin = bench_now();
+        for (int i = 0; i < PAIRS; i++)
+            pair_by_us(lock);
+        took[round] = (bench_now() - begin) / PAIRS;
+    }
+    dlock_free(lock);
+    dlock_factory_close(factory);
+    const double before = roll_backs(connection), holds = pairs_per_second(contend, PROGRAMS),
+                 rolled_back = roll_backs(connection) - before;
+    printf(
+        "postgresql: %s: acquire+release, alone: median %.0f us; one key, %d programs that wait for it: %.0f holds/s, "
+        "%.2f transactions rolled back for each\n",
+        isolation, bench_quantile(took, ROUNDS, 0.5), PROGRAMS, holds, rolled_back / (holds * SECONDS));
 }
 
 /* ---- refused attempts */
@@ -349,6 +409,8 @@ int main(int argc, char **argv)
     measure_pairs(connection);
     measure_threads(8);
     measure_threads(THREADS);
+    measure_isolation(connection, "read-committed");
+    measure_isolation(connection, "repeatable-read");
     measure_refused(connection);
     measure_handover(connection);
     statements_free(&statements);

@@ -259,6 +259,12 @@ static void fail_pending(struct work *works, size_t count, const dlock_error *wh
             fail(works[i].request, why, true);
 }
 
+/* The first half of the time is for sending again, so that there is time to read the last answer. */
+static bool may_send_again(const struct postgresql_session *session)
+{
+    return dlock_clock_us() < session->deadline - (int64_t)session->settings->timeout_ms * 500;
+}
+
 /* Several wanted the same row at once for as long as this may take. That is no error to somebody who wants a lock. */
 static void give_up(struct work *works, size_t count)
 {
@@ -287,10 +293,10 @@ static void carry_out(struct postgresql_session *session, struct work *works, si
     }
     dlock_error_set(&why, DLOCK_UNAVAILABLE, "the connection was lost before this was sent");
     while (any_pending(works, count) && run_round(session, works, count))
-        if (dlock_clock_us() >= session->deadline) {
+        if (!may_send_again(session)) {
             give_up(works, count);
             dlock_error_set(&why, DLOCK_UNAVAILABLE, "others used the same row again and again for %u ms",
-                            session->settings->timeout_ms);
+                            session->settings->timeout_ms / 2);
             break;
         }
     fail_pending(works, count, &why);

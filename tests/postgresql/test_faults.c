@@ -325,6 +325,7 @@ static void a_full_disk_is_named_and_survived(void **state)
     assert_no_answer(request, true, "no space left on the server's disk");
     assert_holder(session, key, "");
     assert_status(ask(session, DLOCK_ACQUIRE, "held", "other", LONG_MS), DLOCK_BUSY);
+    assert_status(ask(session, DLOCK_EXTEND, "held", "owner", LONG_MS), DLOCK_OK); /* it changes in place */
     server_tell(&small, "free");
     acquire(session, key, "owner", LONG_MS);
     assert_status(ask(session, DLOCK_RELEASE, "held", "owner", 0), DLOCK_OK);

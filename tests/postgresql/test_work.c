@@ -328,6 +328,40 @@ static void one_that_fails_does_not_fail_its_neighbours(void **state)
     sql(superuser, "DROP TRIGGER doom ON locks");
 }
 
+/* A deadlock is not an error to somebody who wants a lock, even if there is one each time. */
+static void contention_is_no_error(void **state)
+{
+    (void)state;
+    char url[300];
+    void *session = NULL;
+    dlock_error error;
+    static const char *const codes[] = {"40001", "40P01"};
+    snprintf(url, sizeof url, "%s?prefix=", direct);
+    assert_int_equal(try_open(url, 200, &session, &error), DLOCK_OK);
+    for (unsigned i = 0; i < 2; i++) {
+        sql(superuser,
+            "CREATE OR REPLACE FUNCTION dead() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " RAISE EXCEPTION 'deadlock' USING ERRCODE = '%s'; END $$",
+            codes[i]);
+        sql(superuser, "CREATE TRIGGER dead BEFORE INSERT OR UPDATE ON locks FOR EACH ROW EXECUTE FUNCTION dead()");
+        const dlock_request request = ask(session, DLOCK_ACQUIRE, "contended", "owner", LONG_MS);
+        assert_status(request, DLOCK_BUSY);
+        assert_true(request.contended);
+        assert_true(request.not_done);
+        assert_string_equal(request.info.owner, "");
+        sql(superuser, "DROP TRIGGER dead ON locks");
+        acquire(session, "contended", "owner", LONG_MS);
+        sql(superuser, "CREATE TRIGGER dead BEFORE INSERT OR UPDATE ON locks FOR EACH ROW EXECUTE FUNCTION dead()");
+        const dlock_request released = ask(session, DLOCK_RELEASE, "contended", "owner", 0);
+        assert_status(released, DLOCK_UNAVAILABLE);
+        assert_true(released.not_done);
+        assert_non_null(strstr(released.message, "others used the same row"));
+        sql(superuser, "DROP TRIGGER dead ON locks");
+        assert_status(ask(session, DLOCK_RELEASE, "contended", "owner", 0), DLOCK_OK);
+    }
+    close_session(session);
+}
+
 /* ---- what is written ----------------------------------------------------------------------------------------------
  */
 
@@ -573,6 +607,7 @@ int main(void)
         in_both(eight_processes_on_one_key_lose_nothing),
         cmocka_unit_test(a_batch_is_one_round_trip),
         in_both(one_that_fails_does_not_fail_its_neighbours),
+        cmocka_unit_test(contention_is_no_error),
         in_both(refused_attempts_write_nothing),
         cmocka_unit_test(a_release_notifies_only_where_somebody_waits),
         cmocka_unit_test(a_mark_goes_when_it_is_old_and_comes_again),
