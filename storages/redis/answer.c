@@ -4,6 +4,7 @@
 #include "lock_script.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <hiredis/hiredis.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -87,24 +88,27 @@ static const char *const PASSING[] = {
     "LOADING",    "MASTERDOWN",           "READONLY", "OOM", "BUSY", "MISCONF", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN",
     "UNKILLABLE", "max number of clients"};
 
-/* Errors inside of a script come with words before them in some versions, so the code is looked for. */
-static bool has_word(const char *text, const char *word)
+static bool has_word(const char *text, size_t length, const char *word)
 {
-    const char *at = strstr(text, word);
-    if (!at)
-        return false;
-    const char before = at > text ? at[-1] : ' ', behind = at[strlen(word)];
-    return !isalnum((unsigned char)before) && !isalnum((unsigned char)behind);
+    const size_t size = strlen(word);
+    for (const char *at = text; (at = memmem(at, length - (size_t)(at - text), word, size)); at++) {
+        const char before = at > text ? at[-1] : ' ', behind = at[size];
+        if (!isalnum((unsigned char)before) && !isalnum((unsigned char)behind))
+            return true;
+    }
+    return false;
 }
 
 dlock_status answer_classify(const char *error, char *shown, size_t size)
 {
     /* A command that a node does not know is quoted with its arguments, which may be a password. */
     const char *end = strstr(error, ", with args");
-    const size_t length = end ? (size_t)(end - error) : strlen(error);
+    const size_t length = end ? (size_t)(end - error) : strlen(error), first = strcspn(error, " ");
     snprintf(shown, size, "%.*s", (int)(length < size ? length : size - 1), error);
+    /* The first word is the code, but errors inside of a script come with words before it in some versions. */
+    const size_t searched = strncmp(error, "ERR ", 4) == 0 ? length : first;
     for (size_t i = 0; i < sizeof PASSING / sizeof PASSING[0]; i++)
-        if (has_word(error, PASSING[i]))
+        if (has_word(error, searched, PASSING[i]))
             return DLOCK_UNAVAILABLE;
     return DLOCK_REFUSED;
 }
@@ -120,8 +124,9 @@ bool answer_is_noscript(const redisReply *reply)
 static bool read_number(const char *text, uint64_t *ret)
 {
     char *end;
+    errno = 0;
     *ret = strtoull(text, &end, 10);
-    return text[0] >= '0' && text[0] <= '9' && *end == '\0';
+    return text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0;
 }
 
 /* Takes the last word, a number, off `text`. */
@@ -140,8 +145,8 @@ static void read_value(const char *value, uint64_t now_us, dlock_info *info)
     char owner[DLOCK_OWNER_SIZE + 64];
     uint64_t acquired, ttl, fence;
     info->held_ms = -1;
-    snprintf(owner, sizeof owner, "%s", value);
-    if (take_number(owner, &acquired) && take_number(owner, &ttl) && take_number(owner, &fence) && owner[0] &&
+    const bool whole = snprintf(owner, sizeof owner, "%s", value) < (int)sizeof owner;
+    if (whole && take_number(owner, &acquired) && take_number(owner, &ttl) && take_number(owner, &fence) && owner[0] &&
         ttl <= DLOCK_TTL_MAX_MS) {
         info->fence = fence;
         info->ttl_ms = (uint32_t)ttl;
@@ -194,7 +199,8 @@ static bool read_extend(const redisReply *reply, long long code, struct answer *
     const redisReply *fence = element(reply, 1, REDIS_REPLY_STRING), *at = element(reply, 2, REDIS_REPLY_STRING);
     uint64_t acquired = 0;
     ret->vote = VOTE_YES;
-    const bool ok = fence && at && read_number(fence->str, &ret->info.fence) && read_number(at->str, &acquired);
+    const bool ok = fence && at && read_number(fence->str, &ret->info.fence) && read_number(at->str, &acquired) &&
+                    acquired <= INT64_MAX;
     ret->acquired_at_us = (int64_t)acquired;
     return ok;
 }

@@ -59,10 +59,13 @@ static void fail_answer(struct task *task, struct answer *answer, dlock_status s
 /* ---- asking -------------------------------------------------------------------------------------------------------
  */
 
+/* False if it cannot be sent: what is queued for a node that is gone would reach it when nobody means it any more. */
 static bool send_question(struct redis_session *session, struct task *task, size_t node, enum question question,
                           bool eval)
 {
     char *command;
+    if (!node_takes_commands(&session->nodes[node]))
+        return false;
     const struct details details = {.fence = task->fence,
                                     .acquired_at_us = task->acquired_at_us,
                                     .nodes = (unsigned)session->node_count,
@@ -172,7 +175,7 @@ static void give_back(struct redis_session *session, struct task *task, int64_t 
     for (size_t i = 0; i < session->node_count; i++) {
         struct answer *answer = &task->answers[i];
         if (answer->asked && (answer->holds || answer->vote == VOTE_NONE || answer->uncertain) &&
-            session->nodes[i].state != NODE_CLOSED && send_question(session, task, i, ASK_RETURN, false))
+            send_question(session, task, i, ASK_RETURN, false))
             answer->told = true;
         task->request->contended |= answer->told;
     }
@@ -215,10 +218,12 @@ static void settle(struct redis_session *session, struct task *task, int64_t now
     task->phase = PHASE_SETTLING;
     task->deadline = now + node_timeout_us(session, task->request);
     for (size_t i = 0; i < session->node_count; i++) {
-        const struct answer *answer = &task->answers[i];
-        if (answer->asked && (answer->vote == VOTE_NONE || answer->holds) &&
-            !(answer->held_before && answer->info.fence == task->fence))
-            send_question(session, task, i, ASK_SETTLE, false);
+        struct answer *answer = &task->answers[i];
+        if (!answer->asked || (answer->vote != VOTE_NONE && !answer->holds) ||
+            (answer->held_before && answer->info.fence == task->fence))
+            continue;
+        if (!send_question(session, task, i, ASK_SETTLE, false) && answer->vote == VOTE_YES)
+            fail_answer(task, answer, session->nodes[i].status, true, session->nodes[i].problem);
     }
     step_settling(session, task, now);
 }
@@ -311,14 +316,16 @@ static void guard(struct redis_session *session, struct task *task, struct node 
     if (guard_us == 0 || node->durable)
         return;
     char why[384];
-    const int64_t age = dlock_clock_us() - node->started_at, left = guard_us - age;
     if (!node->uptime_known) {
         snprintf(
             why, sizeof why,
             "%s: it does not tell its uptime (INFO), so it may have forgotten holds; restart_guard_ms=0 allows that",
             node->address->name);
         fail_answer(task, answer, DLOCK_REFUSED, false, why);
-    } else if (left > 0) {
+        return;
+    }
+    const int64_t age = dlock_clock_us() - node->started_at, left = guard_us - age;
+    if (left > 0) {
         snprintf(why, sizeof why,
                  "%s: it was restarted %" PRId64 " s ago and may have forgotten holds; it votes in %.1f s",
                  node->address->name, age / 1000000, (double)left / 1e6);

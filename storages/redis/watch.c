@@ -148,7 +148,7 @@ static bool connect_nodes(struct watch *watch)
     return enough(session);
 }
 
-void watch_close(struct redis_session *session)
+void redis_watch_close(struct redis_session *session)
 {
     struct watch *watch = session->watch;
     if (!watch)
@@ -167,7 +167,7 @@ void watch_close(struct redis_session *session)
     session->watch = NULL;
 }
 
-int watch_descriptor(void *memory)
+int redis_watch_fd(void *memory)
 {
     struct redis_session *session = memory;
     if (session->watch)
@@ -183,7 +183,7 @@ int watch_descriptor(void *memory)
     if (watch->poll >= 0 && watch->signal >= 0 && epoll_ctl(watch->poll, EPOLL_CTL_ADD, watch->signal, &event) == 0 &&
         connect_nodes(watch))
         return watch->poll;
-    watch_close(session);
+    redis_watch_close(session);
     return -1;
 }
 
@@ -211,10 +211,10 @@ static bool is_subscribed(const struct watch *watch, const struct watched *watch
     return true;
 }
 
-dlock_status watch_key(void *memory, const char *key, dlock_error *error)
+dlock_status redis_watch(void *memory, const char *key, dlock_error *error)
 {
     struct redis_session *session = memory;
-    if (watch_descriptor(session) < 0)
+    if (redis_watch_fd(session) < 0)
         return dlock_error_set(error, DLOCK_UNAVAILABLE, "too few nodes to be told when a key is free");
     struct watch *watch = session->watch;
     const struct node_listener listener = listener_of(watch);
@@ -237,7 +237,7 @@ dlock_status watch_key(void *memory, const char *key, dlock_error *error)
     return ok ? DLOCK_OK : dlock_error_set(error, DLOCK_UNAVAILABLE, "too few nodes to be told when a key is free");
 }
 
-void watch_no_more(void *memory, const char *key)
+void redis_unwatch(void *memory, const char *key)
 {
     struct redis_session *session = memory;
     char name[1024];
@@ -255,7 +255,7 @@ void watch_no_more(void *memory, const char *key)
     free(watched);
 }
 
-dlock_status watch_read_hints(void *memory, void (*hint)(void *arg, const char *key), void *arg, dlock_error *error)
+dlock_status redis_watch_read(void *memory, void (*hint)(void *arg, const char *key), void *arg, dlock_error *error)
 {
     struct redis_session *session = memory;
     struct watch *watch = session->watch;

@@ -144,6 +144,7 @@ static enum machine_todo answer(struct lock *lock, const struct item *item)
     const dlock_request request = {.operation = item->operation,
                                    .status = item->status,
                                    .not_done = item->not_done,
+                                   .contended = item->contended,
                                    .info = {.fence = item->fence, .remaining_ms = item->remaining_ms}};
     return machine_answer(&lock->machine, &request, client_clock(lock->client), world_chance(lock->client->world));
 }

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DEFAULT_LAST 5400
+#define DEFAULT_LAST 6000
 #define ENOUGH       100 /* schedules of a kind, after which what it is for must have happened */
 
 static const struct profile PROFILES[] = {
@@ -25,6 +25,11 @@ static const struct profile PROFILES[] = {
      .refusals = 20,
      .lost_hints = 300,
      .every_wrong_hint = 300 * MS,
+     .exclusive = true},
+    {.name = "several ask at once and get in each other's way",
+     .lost_replies = 20,
+     .slow_requests = 20,
+     .contentions = 300,
      .exclusive = true},
     {.name = "processes stop and go on", .slow_requests = 10, .every_pause = 500 * MS, .exclusive = true},
     {.name = "processes die", .every_kill = 700 * MS, .exclusive = true, .prompt = true},
@@ -43,6 +48,7 @@ static const struct profile PROFILES[] = {
      .refusals = 20,
      .lost_hints = 300,
      .every_wrong_hint = 500 * MS,
+     .contentions = 50,
      .every_pause = 2 * SECONDS,
      .every_kill = 3 * SECONDS,
      .every_restart = 4 * SECONDS,
@@ -74,6 +80,8 @@ static const char *idle(const struct profile *profile, const struct counts *sum)
         return "nobody lost a lock";
     if (profile->lost_requests && (sum->strays == 0 || sum->useless_grants == 0 || sum->left_behind == 0))
         return "no request was overtaken, or no grant came too late, or nothing was left behind";
+    if (profile->contentions && sum->contentions == 0)
+        return "nobody was in anybody's way";
     if ((profile->every_kill || profile->every_reboot) && sum->deaths == 0)
         return "nobody died";
     return NULL;

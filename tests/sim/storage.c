@@ -77,6 +77,26 @@ static void acquire(struct world *world, struct item *item, bool stray)
     item->fence = record->fence;
 }
 
+static bool lost(struct world *world, unsigned per_mille)
+{
+    return world_troubled(world) && world_odds(world, per_mille);
+}
+
+/* As of a storage in several places of which others got some: it takes the grant back, or does not get to that. */
+static void contend(struct world *world, struct item *item)
+{
+    item->contended = true;
+    item->not_done = world_odds(world, 700);
+    item->status = world_odds(world, 700) ? DLOCK_BUSY : DLOCK_UNAVAILABLE;
+    item->remaining_ms = -1;
+    if (item->not_done)
+        world->storage.records[item->key].owner = 0;
+    judge_spent(world, item->owner);
+    world->counts.contentions++;
+    world_trace(world, "storage: others got some of its places%s",
+                item->not_done ? "" : ", and it may be left with some");
+}
+
 static void tell_watchers(struct world *world, size_t key);
 
 static void execute(struct world *world, struct item *item, bool stray)
@@ -85,7 +105,7 @@ static void execute(struct world *world, struct item *item, bool stray)
     const struct record before = *record;
     const bool owned = storage_live(world, item->key) && record->owner == item->owner;
     item->status = owned ? DLOCK_OK : DLOCK_LOST;
-    item->not_done = false;
+    item->not_done = item->contended = false;
     if (item->operation == DLOCK_ACQUIRE)
         acquire(world, item, stray);
     else if (owned && item->operation == DLOCK_EXTEND)
@@ -97,6 +117,9 @@ static void execute(struct world *world, struct item *item, bool stray)
                 (unsigned long long)item->owner, item->ttl_ms, dlock_status_name(item->status),
                 stray ? " (its sender has given up)" : "");
     judge_executed(world, item, &before);
+    if (item->operation == DLOCK_ACQUIRE && item->status == DLOCK_OK && !owned && !stray &&
+        lost(world, world->profile->contentions))
+        contend(world, item);
     if (before.owner && !record->owner)
         tell_watchers(world, item->key);
 }
@@ -113,11 +136,6 @@ static int64_t on_its_way(struct world *world)
     if (world_troubled(world) && world_odds(world, world->profile->slow_requests))
         return world->now + world_between(world, 0, 1500 * MS);
     return quickly(world);
-}
-
-static bool lost(struct world *world, unsigned per_mille)
-{
-    return world_troubled(world) && world_odds(world, per_mille);
 }
 
 static void hint(struct world *world, void *subject, int64_t key)

@@ -36,7 +36,7 @@ struct item {
     uint64_t owner;
     uint32_t ttl_ms;
     dlock_status status;
-    bool not_done;
+    bool not_done, contended;
     uint64_t fence;
     int64_t remaining_ms;
 };

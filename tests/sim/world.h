@@ -15,7 +15,7 @@
 /* What goes wrong in a kind of schedule. Odds are per mille; `every_...` is the mean time between two, 0 = never. */
 struct profile {
     const char *name;
-    unsigned lost_requests, lost_replies, slow_requests, resets, refusals, lost_hints;
+    unsigned lost_requests, lost_replies, slow_requests, resets, refusals, lost_hints, contentions;
     int64_t every_wrong_hint, every_pause, every_kill, every_restart, every_reboot, every_clock_stop, every_clock_jump,
         every_break;
     bool drifts;    /* every clock has a rate of its own, within the allowance */
@@ -35,7 +35,7 @@ struct event {
 };
 
 struct counts {
-    uint64_t steps, holds, busy, losses, useless_grants, strays, deferred_extends, left_behind, deaths;
+    uint64_t steps, holds, busy, losses, useless_grants, strays, deferred_extends, left_behind, deaths, contentions;
 };
 
 struct world {
