@@ -400,11 +400,14 @@ int main(int argc, char **argv)
     }
     url = argv[1];
     dlock_factory *factory = open_factory();
-    pair_by_us(make_lock(factory, "makes the table"));
+    dlock *lock = make_lock(factory, "makes the table");
+    pair_by_us(lock);
+    dlock_free(lock);
     PGconn *connection = connect_plainly();
-    statements_make(&statements, "locks",
-                    ask_plainly(connection, "SELECT quote_literal(pg_get_serial_sequence('locks', 'fence'))"),
-                    "'locks'::regclass");
+    char *sequence = ask_plainly(connection, "SELECT quote_literal(pg_get_serial_sequence('locks', 'fence'))");
+    if (!statements_make(&statements, "locks", sequence, "'locks'::regclass"))
+        exit(1);
+    free(sequence);
     prepare_plainly(connection);
     measure_pairs(connection);
     measure_threads(8);
