@@ -1,4 +1,6 @@
 /* check.c - `dlock check`: settings and circumstances of Redis nodes that weaken locks. */
+#include "check.h"
+
 #include "session.h"
 
 #include <hiredis/hiredis.h>
@@ -12,6 +14,7 @@
 #define OLDEST_MINOR    2 /* versions before it get no repairs any more */
 #define CLOCKS_APART_US 500000
 #define CLOCK_UNKNOWN   INT64_MIN
+#define TIME_MAX_S      1000000000000 /* more is no time */
 
 struct checking {
     struct redis_session *session;
@@ -58,17 +61,24 @@ static long line_number(const char *info, const char *name)
     return find_line(info, name, text, sizeof text) ? strtol(text, NULL, 10) : 0;
 }
 
-static void check_version(const struct checking *checking, const char *info)
+enum server_age check_age(const char *info, char *version, size_t size)
 {
-    char version[32];
-    if (find_line(info, "valkey_version", version, sizeof version) ||
-        !find_line(info, "redis_version", version, sizeof version))
-        return;
+    if (find_line(info, "valkey_version", version, size) || !find_line(info, "redis_version", version, size))
+        return SERVER_CURRENT;
     char *end;
     const long major = strtol(version, &end, 10), minor = *end == '.' ? strtol(end + 1, NULL, 10) : 0;
     if (major < OLDEST_MAJOR)
+        return SERVER_TOO_OLD;
+    return major == OLDEST_MAJOR && minor < OLDEST_MINOR ? SERVER_OLD : SERVER_CURRENT;
+}
+
+static void check_version(const struct checking *checking, const char *info)
+{
+    char version[32];
+    const enum server_age age = check_age(info, version, sizeof version);
+    if (age == SERVER_TOO_OLD)
         warn(checking, "its version, %s, is too old: dlock needs Redis %d", version, OLDEST_MAJOR);
-    else if (major == OLDEST_MAJOR && minor < OLDEST_MINOR)
+    else if (age == SERVER_OLD)
         warn(checking, "its version, %s, is old and gets no repairs any more", version);
 }
 
@@ -127,9 +137,9 @@ static void read_time(void *arg, const redisReply *reply)
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 || reply->element[0]->type != REDIS_REPLY_STRING ||
         reply->element[1]->type != REDIS_REPLY_STRING)
         return;
-    const int64_t theirs =
-        strtoll(reply->element[0]->str, NULL, 10) * 1000000 + strtoll(reply->element[1]->str, NULL, 10);
-    checking->clock_us = theirs - (checking->asked_at + now) / 2;
+    const int64_t seconds = strtoll(reply->element[0]->str, NULL, 10), us = strtoll(reply->element[1]->str, NULL, 10);
+    if (seconds >= 0 && seconds <= TIME_MAX_S && us >= 0 && us < 1000000)
+        checking->clock_us = seconds * 1000000 + us - (checking->asked_at + now) / 2;
 }
 
 static bool ask(struct checking *checking, int count, const char *const *words,

@@ -130,7 +130,7 @@ static dlock_status inspect_some(struct redis_session *session, char *const *key
                                  bool (*each)(void *arg, const char *key, const dlock_info *info), void *arg,
                                  dlock_error *error)
 {
-    dlock_request *requests = calloc(count, sizeof *requests), *pointers[INSPECT_MAX];
+    dlock_request *requests = calloc(count, sizeof *requests), *pointers[INSPECT_MAX] = {NULL};
     if (!requests)
         return dlock_error_set(error, DLOCK_NOMEM, "out of memory");
     for (size_t i = 0; i < count; i++) {

@@ -17,6 +17,7 @@
 #define OUT_MAX      4194304 /* bytes that may wait for a node that takes none */
 #define REPLIES_MAX  67108864
 #define RECEIVE_SIZE 16384
+#define UPTIME_MAX_S 10000000000 /* more is no uptime, and would not fit in microseconds */
 
 void node_init(struct node *node, const struct address *address, bool wants_uptime)
 {
@@ -77,7 +78,7 @@ static void fail(struct node *node, const struct node_listener *listener, dlock_
             listener->failed(listener->arg, node, &expected, expected.end > written);
 }
 
-/* The same, as the stream says. */
+/* The same, of what the stream says. */
 static void broken(struct node *node, const struct node_listener *listener)
 {
     char why[sizeof node->stream.why];
@@ -122,7 +123,7 @@ static bool make_room_out(struct node *node, size_t size)
 
 bool node_queue(struct node *node, const char *command, size_t size, struct expected expected)
 {
-    if (!make_room_owed(node) || !make_room_out(node, size))
+    if (node->state == NODE_CLOSED || !make_room_owed(node) || !make_room_out(node, size))
         return false;
     memcpy(node->out + node->out_size, command, size);
     node->out_size += size;
@@ -193,36 +194,9 @@ static void connect_node(struct node *node, const struct node_listener *listener
         fail(node, listener, DLOCK_NOMEM, "out of memory");
 }
 
-/* A server that was restarted, or a firewall, has closed the connection since it was used last. */
-static bool is_gone(struct node *node)
-{
-    char byte;
-    const ssize_t count = recv(node->stream.socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    return count == 0 || (count < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
-}
-
 bool node_takes_commands(const struct node *node)
 {
     return node->state == NODE_OPEN || (node->state == NODE_CONNECTING && !node->suspect);
-}
-
-void node_prepare(struct node *node, const struct node_listener *listener, uint32_t connect_timeout_ms,
-                  uint32_t answer_timeout_ms)
-{
-    const int64_t now = dlock_clock_us();
-    if (node->state == NODE_OPEN && node->owed_count > 0 &&
-        now - owed_at(node, 0)->since > (int64_t)answer_timeout_ms * 1000) {
-        node->suspect = true;
-        fail(node, listener, DLOCK_UNAVAILABLE, "it does not answer");
-        node->retry_at = now;
-    }
-    if (node->state == NODE_OPEN && node->owed_count == 0 && now - node->used_at > IDLE_US && is_gone(node)) {
-        fail(node, listener, DLOCK_UNAVAILABLE, "it closed the connection");
-        node->retry_at = now;
-    }
-    node->used_at = now;
-    if (node->state == NODE_CLOSED && now >= node->retry_at)
-        connect_node(node, listener, connect_timeout_ms);
 }
 
 bool node_is_arriving(const struct node *node)
@@ -246,27 +220,6 @@ static void step_connection(struct node *node, const struct node_listener *liste
 
 /* ---- reading and writing ------------------------------------------------------------------------------------------
  */
-
-static void write_out(struct node *node, const struct node_listener *listener)
-{
-    size_t done = 0;
-    while (done < node->out_size) {
-        const ssize_t count = stream_send(&node->stream, node->out + done, node->out_size - done);
-        if (count < 0 && errno != EAGAIN) {
-            broken(node, listener);
-            return;
-        }
-        if (count < 0)
-            break;
-        done += (size_t)count;
-        node->written += (uint64_t)count;
-    }
-    node->out_size -= done;
-    if (done > 0 && node->out_size > 0)
-        memmove(node->out, node->out + done, node->out_size);
-    if (!stream_flush(&node->stream))
-        broken(node, listener);
-}
 
 /* The number behind `name:` in the answer to INFO. */
 static bool find_number(const char *text, const char *name, int64_t *ret)
@@ -294,10 +247,12 @@ static bool greeted(struct node *node, const struct expected *expected, const re
     int64_t seconds;
     switch (expected->what) {
     case EXPECT_UPTIME:
-        node->uptime_known =
-            reply->type == REDIS_REPLY_STRING && find_number(reply->str, "uptime_in_seconds:", &seconds);
+        node->uptime_known = reply->type == REDIS_REPLY_STRING &&
+                             find_number(reply->str, "uptime_in_seconds:", &seconds) && seconds >= 0 &&
+                             seconds <= UPTIME_MAX_S;
+        /* It is the difference of two times without their fractions, and so up to a second too much. */
         if (node->uptime_known)
-            node->started_at = dlock_clock_us() - seconds * 1000000;
+            node->started_at = dlock_clock_us() - (seconds > 0 ? seconds - 1 : 0) * 1000000;
         return true;
     case EXPECT_SYNC_POLICY:
         node->durable =
@@ -358,6 +313,56 @@ static void read_in(struct node *node, const struct node_listener *listener)
         else
             hand_over(node, listener);
     }
+}
+
+/* What the server said before it closed the connection explains more than the error of writing to it. */
+static void write_failed(struct node *node, const struct node_listener *listener)
+{
+    read_in(node, listener);
+    if (node->state != NODE_CLOSED)
+        broken(node, listener);
+}
+
+static void write_out(struct node *node, const struct node_listener *listener)
+{
+    size_t done = 0;
+    while (done < node->out_size) {
+        const ssize_t count = stream_send(&node->stream, node->out + done, node->out_size - done);
+        if (count < 0 && errno != EAGAIN) {
+            write_failed(node, listener);
+            return;
+        }
+        if (count < 0)
+            break;
+        done += (size_t)count;
+        node->written += (uint64_t)count;
+    }
+    node->out_size -= done;
+    if (done > 0 && node->out_size > 0)
+        memmove(node->out, node->out + done, node->out_size);
+    if (!stream_flush(&node->stream))
+        write_failed(node, listener);
+}
+
+void node_prepare(struct node *node, const struct node_listener *listener, uint32_t connect_timeout_ms,
+                  uint32_t answer_timeout_ms)
+{
+    const int64_t now = dlock_clock_us();
+    if (node->state == NODE_OPEN && node->owed_count > 0 &&
+        now - owed_at(node, 0)->since > (int64_t)answer_timeout_ms * 1000) {
+        node->suspect = true;
+        fail(node, listener, DLOCK_UNAVAILABLE, "it does not answer");
+        node->retry_at = now;
+    }
+    /* A server that was restarted, or a firewall, has closed the connection since it was used last. */
+    if (node->state == NODE_OPEN && node->owed_count == 0 && now - node->used_at > IDLE_US) {
+        read_in(node, listener);
+        if (node->state == NODE_CLOSED)
+            node->retry_at = now;
+    }
+    node->used_at = now;
+    if (node->state == NODE_CLOSED && now >= node->retry_at)
+        connect_node(node, listener, connect_timeout_ms);
 }
 
 static void prepare_poll(const struct node *node, struct pollfd *ret)

@@ -13,7 +13,7 @@ struct redisReply;
 /* A reply that is owed. `what` and `id` are its asker's. */
 struct expected {
     unsigned what;
-    uint32_t batch, id;
+    uint32_t batch, id, count;
     int64_t since;
     uint64_t end; /* of the command, counted in bytes queued */
 };
@@ -44,7 +44,7 @@ struct node {
     bool failed_before;  /* in this session */
     dlock_status status; /* why it is not open: UNAVAILABLE, REFUSED, INVALID, NOMEM */
     char problem[256];   /* the same in words, with the node's name before them */
-    int64_t started_at;  /* the server was, at the latest, on our clock; INT64_MIN = long ago, or not known */
+    int64_t started_at;  /* the server was, at the latest, on our clock; INT64_MIN = not known */
     bool durable;        /* every write is on its disk before it is answered */
     bool uptime_known;
 };
@@ -66,7 +66,8 @@ void node_prepare(struct node *node, const struct node_listener *listener, uint3
 /* Can commands be queued? If not, `status` and `problem` say why. */
 bool node_takes_commands(const struct node *node);
 
-/* Queues a formatted command whose reply is `expected`, with `what`, `batch` and `id` set. False without memory. */
+/* Queues a formatted command whose reply is `expected`, with `what`, `batch` and `id` set. False without memory, or if
+ * the node is closed: the next connection must not begin with what the last one was to carry. */
 bool node_queue(struct node *node, const char *command, size_t size, struct expected expected);
 
 /* Queues a command of plain words. */

@@ -126,9 +126,10 @@ static enum verdict judge_record(const struct answer *answers, size_t nodes)
         return VERDICT_YES;
     if (held + open + failed < blocking(nodes))
         return VERDICT_NO;
-    if (open > 0)
+    const bool can_be_no = held + failed < blocking(nodes), too_many_failed = failed >= quorum_of(nodes);
+    if (open > 0 && (can_be_no || !too_many_failed || held + open >= blocking(nodes)))
         return VERDICT_OPEN;
-    return held > 0 && failed < quorum_of(nodes) ? VERDICT_YES : VERDICT_UNKNOWN;
+    return held > 0 && !too_many_failed ? VERDICT_YES : VERDICT_UNKNOWN;
 }
 
 enum verdict quorum_judge(dlock_operation operation, const struct answer *answers, size_t nodes)

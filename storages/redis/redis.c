@@ -27,7 +27,7 @@ dlock_status redis_open(void *memory, const dlock_url *url, const dlock_storage_
 void redis_close(void *memory)
 {
     struct redis_session *session = memory;
-    watch_close(session);
+    redis_watch_close(session);
     for (size_t i = 0; i < session->node_count; i++)
         node_close(&session->nodes[i]);
     free(session->nodes);

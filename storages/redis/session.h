@@ -6,6 +6,7 @@
 #include "answer.h"
 #include "node.h"
 
+struct outbox;
 struct task;
 struct watch;
 
@@ -17,6 +18,7 @@ struct redis_session {
 
     struct task *tasks; /* of the batch that is on its way: see round.c */
     struct answer *answers;
+    struct outbox *outboxes; /* one per node */
     size_t task_room, open_tasks;
     uint32_t batch;
 
@@ -50,10 +52,10 @@ dlock_status list_keys(void *memory, const char *prefix,
 dlock_status check_nodes(void *memory, void (*warn)(void *arg, const char *text), void *arg, dlock_error *error);
 
 /* dlock_storage.watch and what belongs to it, in watch.c. */
-int watch_descriptor(void *memory);
-dlock_status watch_key(void *memory, const char *key, dlock_error *error);
-void watch_no_more(void *memory, const char *key);
-dlock_status watch_read_hints(void *memory, void (*hint)(void *arg, const char *key), void *arg, dlock_error *error);
-void watch_close(struct redis_session *session);
+int redis_watch_fd(void *memory);
+dlock_status redis_watch(void *memory, const char *key, dlock_error *error);
+void redis_unwatch(void *memory, const char *key);
+dlock_status redis_watch_read(void *memory, void (*hint)(void *arg, const char *key), void *arg, dlock_error *error);
+void redis_watch_close(struct redis_session *session);
 
 #endif

@@ -13,17 +13,24 @@
 #define GUARD_MAX_MS   DLOCK_TTL_MAX_MS
 #define DATABASE_MAX   1000000
 
-/* Reads a number that stands in the URL as `what`; leaves `ret` alone if it is not there. */
-static dlock_status read_number(const char *text, const char *what, int64_t min, int64_t max, int64_t *ret,
+static bool is_number(const char *text, int64_t min, int64_t max, int64_t *ret)
+{
+    char *end;
+    *ret = strtoll(text, &end, 10);
+    return text[0] >= '0' && text[0] <= '9' && !*end && *ret >= min && *ret <= max;
+}
+
+/* Reads a parameter; leaves `ret` alone if it is not there. */
+static dlock_status read_number(const dlock_url *url, const char *name, int64_t min, int64_t max, int64_t *ret,
                                 dlock_error *error)
 {
+    const char *text = dlock_url_get(url, name);
+    int64_t value;
     if (!text)
         return DLOCK_OK;
-    char *end;
-    const long long value = strtoll(text, &end, 10);
-    if (text[0] < '0' || text[0] > '9' || *end || value < min || value > max)
+    if (!is_number(text, min, max, &value))
         return dlock_error_set(error, DLOCK_INVALID, "the URL's %s is '%.64s'; expected a number from %lld to %lld",
-                               what, text, (long long)min, (long long)max);
+                               name, text, (long long)min, (long long)max);
     *ret = value;
     return DLOCK_OK;
 }
@@ -32,12 +39,13 @@ static dlock_status read_number(const char *text, const char *what, int64_t min,
 static dlock_status read_database(const dlock_url *url, bool is_unix, uint32_t *ret, dlock_error *error)
 {
     int64_t by_path = -1, by_parameter = -1;
-    dlock_status status = DLOCK_OK;
-    if (!is_unix && url->path && url->path[0] && strcmp(url->path, "/") != 0)
-        status = read_number(url->path + (url->path[0] == '/'), "path, the number of a database,", 0, DATABASE_MAX,
-                             &by_path, error);
-    if (status == DLOCK_OK)
-        status = read_number(dlock_url_get(url, "db"), "db", 0, DATABASE_MAX, &by_parameter, error);
+    /* Of a URL that was mistyped, the path may be a password, so it is not shown. */
+    if (!is_unix && url->path && url->path[0] && strcmp(url->path, "/") != 0 &&
+        !is_number(url->path + (url->path[0] == '/'), 0, DATABASE_MAX, &by_path))
+        return dlock_error_set(error, DLOCK_INVALID,
+                               "the URL's path is not the number of a database; expected / and a number from 0 to %d",
+                               DATABASE_MAX);
+    const dlock_status status = read_number(url, "db", 0, DATABASE_MAX, &by_parameter, error);
     if (status != DLOCK_OK)
         return status;
     if (by_path >= 0 && by_parameter >= 0 && by_path != by_parameter)
@@ -66,6 +74,13 @@ static dlock_status read_tls(const dlock_url *url, struct address *address, dloc
     return DLOCK_OK;
 }
 
+static bool is_same(const struct address *a, const struct address *b)
+{
+    if (a->path || b->path)
+        return a->path && b->path && strcmp(a->path, b->path) == 0;
+    return strcmp(a->host, b->host) == 0 && a->port == b->port;
+}
+
 static dlock_status add(struct settings *settings, struct address address, dlock_error *error)
 {
     if (settings->count == NODES_MAX)
@@ -76,7 +91,7 @@ static dlock_status add(struct settings *settings, struct address address, dlock
         snprintf(address.name, sizeof address.name, strchr(address.host, ':') ? "[%s]:%u" : "%s:%u", address.host,
                  address.port);
     for (size_t i = 0; i < settings->count; i++)
-        if (strcmp(settings->addresses[i].name, address.name) == 0)
+        if (is_same(&settings->addresses[i], &address))
             return dlock_error_set(error, DLOCK_INVALID, "%s is named twice; a quorum needs nodes of their own",
                                    address.name);
     settings->addresses[settings->count++] = address;
@@ -112,6 +127,19 @@ static dlock_status add_hosts(const dlock_url *url, struct settings *settings, s
     return DLOCK_OK;
 }
 
+/* Reads a number that holds for all nodes; `ret` is `unset` until a URL has it. */
+static dlock_status read_common_number(const dlock_url *url, const char *name, int64_t min, int64_t max, int64_t unset,
+                                       int64_t *ret, dlock_error *error)
+{
+    int64_t value = *ret;
+    const dlock_status status = read_number(url, name, min, max, &value, error);
+    if (status == DLOCK_OK && *ret != unset && value != *ret)
+        return dlock_error_set(error, DLOCK_INVALID, "the URLs have different values of %s, %lld and %lld", name,
+                               (long long)*ret, (long long)value);
+    *ret = value;
+    return status;
+}
+
 /* What holds for all nodes may stand in any of the URLs, but not differ. */
 static dlock_status read_common(const dlock_url *url, struct settings *settings, dlock_error *error)
 {
@@ -125,12 +153,12 @@ static dlock_status read_common(const dlock_url *url, struct settings *settings,
     if (prefix)
         settings->prefix = prefix;
     int64_t connect_timeout_ms = settings->connect_timeout_ms;
-    dlock_status status = read_number(dlock_url_get(url, "connect_timeout_ms"), "connect_timeout_ms", 1, TIMEOUT_MAX_MS,
-                                      &connect_timeout_ms, error);
+    dlock_status status =
+        read_common_number(url, "connect_timeout_ms", 1, TIMEOUT_MAX_MS, 0, &connect_timeout_ms, error);
     settings->connect_timeout_ms = (uint32_t)connect_timeout_ms;
     if (status == DLOCK_OK)
-        status = read_number(dlock_url_get(url, "restart_guard_ms"), "restart_guard_ms", 0, GUARD_MAX_MS,
-                             &settings->guard_ms, error);
+        status =
+            read_common_number(url, "restart_guard_ms", 0, GUARD_MAX_MS, GUARD_DEFAULT, &settings->guard_ms, error);
     return status;
 }
 
@@ -142,7 +170,7 @@ static int by_name(const void *a, const void *b)
 
 dlock_status settings_read(const dlock_url *urls, uint32_t timeout_ms, struct settings *ret, dlock_error *error)
 {
-    *ret = (struct settings){.connect_timeout_ms = timeout_ms, .guard_ms = GUARD_DEFAULT};
+    *ret = (struct settings){.guard_ms = GUARD_DEFAULT};
     for (const dlock_url *url = urls; url; url = url->next) {
         const bool is_unix = strcmp(url->scheme, "redis+unix") == 0;
         struct address address = {.user = url->user, .password = url->password};
@@ -158,6 +186,8 @@ dlock_status settings_read(const dlock_url *urls, uint32_t timeout_ms, struct se
     }
     if (!ret->prefix)
         ret->prefix = DEFAULT_PREFIX;
+    if (!ret->connect_timeout_ms)
+        ret->connect_timeout_ms = timeout_ms;
     qsort(ret->addresses, ret->count, sizeof ret->addresses[0], by_name);
     return DLOCK_OK;
 }

@@ -165,6 +165,13 @@ static bool step_connection(struct stream *stream, int64_t now, int64_t until)
     return begin_next(stream, now, until);
 }
 
+/* Of a call of TLS: notes whether it failed for good. */
+static ssize_t noted(struct stream *stream, ssize_t result)
+{
+    stream->refused |= result < 0 && errno == EACCES;
+    return result;
+}
+
 bool stream_step(struct stream *stream, int64_t now, int64_t until)
 {
     if (!stream->connected && !step_connection(stream, now, until))
@@ -172,8 +179,8 @@ bool stream_step(struct stream *stream, int64_t now, int64_t until)
     if (!stream->connected)
         return true;
     if (stream->tls && !stream->open) {
-        const int done = stream_tls->handshake(stream->tls, stream->socket, stream->why, sizeof stream->why);
-        stream->refused = done != 1 && errno == EPROTO;
+        const ssize_t done =
+            noted(stream, stream_tls->handshake(stream->tls, stream->socket, stream->why, sizeof stream->why));
         if (done != 1)
             return errno == EAGAIN;
     }
@@ -196,13 +203,6 @@ static ssize_t failed(struct stream *stream)
     if (errno != EAGAIN)
         explain(stream, errno);
     return -1;
-}
-
-/* What a call of TLS returned. */
-static ssize_t noted(struct stream *stream, ssize_t count)
-{
-    stream->refused = count < 0 && errno == EPROTO;
-    return count;
 }
 
 ssize_t stream_receive(struct stream *stream, void *bytes, size_t size)

@@ -10,8 +10,8 @@ struct addrinfo;
 struct tls;
 
 /* TLS is a part of its own, so that a module without it needs no OpenSSL. Calls return bytes, 0 at the end of the
- * stream, or -1 with errno: EAGAIN = wait for the socket, EPROTO = TLS refuses, else the connection broke; see `why`.
- */
+ * stream, or -1 with errno EAGAIN (wait for the socket), EACCES (a certificate is not accepted, here or there: see
+ * `why`) or another (see `why`). */
 struct tls_functions {
     struct tls *(*open)(const struct address *address, dlock_error *error);
     void (*close)(struct tls *tls);
@@ -33,7 +33,7 @@ struct stream {
     int64_t try_until;             /* when the next one is tried, if this one does not answer */
     bool connected;                /* the socket is; then comes the handshake of TLS */
     bool open;                     /* all of it is */
-    bool refused;                  /* what is wrong does not pass: certificates, no TLS on the other side */
+    bool refused;                  /* a certificate was not accepted: trying again is of no use */
     char why[160];                 /* what is wrong, if something is */
 };
 

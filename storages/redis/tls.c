@@ -148,33 +148,41 @@ static ssize_t broken(char *why, size_t size)
     return -1;
 }
 
-/* OpenSSL has given up. */
+/* OpenSSL has given up: one side does not accept the other, or what comes is not TLS. */
 static ssize_t refused(struct tls *tls, char *why, size_t size)
 {
     const long verified = SSL_get_verify_result(tls->ssl);
+    const bool unaccepted = verified != X509_V_OK && SSL_get_verify_mode(tls->ssl) != SSL_VERIFY_NONE,
+               alerted = ERR_GET_REASON(ERR_peek_last_error()) >= SSL_AD_REASON_OFFSET;
     char text[128];
-    if (verified != X509_V_OK && SSL_get_verify_mode(tls->ssl) != SSL_VERIFY_NONE)
+    if (unaccepted)
         snprintf(why, size, "its certificate is not accepted: %s", X509_verify_cert_error_string(verified));
     else
         snprintf(why, size, "TLS: %s", reason(text, sizeof text));
     ERR_clear_error();
-    errno = EPROTO;
+    errno = unaccepted || alerted ? EACCES : EPROTO;
     return -1;
 }
 
 /* Carries bytes between OpenSSL and the socket after a call that returned `result`. 1 = call again, 0 = the end, -1
- * with errno. */
+ * with errno. That nothing can be written any more says less than what the server sent before it hung up. */
 static ssize_t go_on(struct tls *tls, int socket, int result, char *why, size_t size)
 {
     const int wants = SSL_get_error(tls->ssl, result);
-    if (!write_out(tls, socket) && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
-        return broken(why, size);
+    const bool written = write_out(tls, socket) || errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
+    const int failure = errno;
     if (wants == SSL_ERROR_ZERO_RETURN)
         return 0;
-    if (wants != SSL_ERROR_WANT_READ)
-        return wants == SSL_ERROR_WANT_WRITE ? (errno = EAGAIN, -1) : refused(tls, why, size);
-    const ssize_t count = read_in(tls, socket);
-    return count < 0 ? broken(why, size) : count > 0;
+    if (wants != SSL_ERROR_WANT_READ && wants != SSL_ERROR_WANT_WRITE)
+        return refused(tls, why, size);
+    const ssize_t count = wants == SSL_ERROR_WANT_READ ? read_in(tls, socket) : -1;
+    if (count > 0)
+        return 1;
+    if (!written)
+        errno = failure;
+    else if (wants == SSL_ERROR_WANT_WRITE)
+        errno = EAGAIN;
+    return written && count == 0 ? 0 : broken(why, size);
 }
 
 static int handshake(struct tls *tls, int socket, char *why, size_t size)

@@ -41,6 +41,19 @@ static struct watched **find(struct watch *watch, const char *name)
     return link;
 }
 
+static size_t count_open(const struct redis_session *session)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < session->node_count; i++)
+        count += session->nodes[i].state == NODE_OPEN;
+    return count;
+}
+
+static bool enough(const struct redis_session *session)
+{
+    return count_open(session) >= quorum_of(session->node_count);
+}
+
 /* ---- what nodes tell ----------------------------------------------------------------------------------------------
  */
 
@@ -55,11 +68,10 @@ static void give_hint(struct watch *watch, struct watched *watched)
 }
 
 /* So many nodes of those that are listened to are in any majority that a release can reach. */
-static size_t needed(const struct watch *watch, const struct watched *watched)
+static size_t needed(const struct redis_session *session)
 {
-    const size_t nodes = watch->session->node_count, listened = (size_t)__builtin_popcount(watched->subscribed),
-                 sure = quorum_of(nodes) + listened;
-    return sure > nodes ? sure - nodes : 1;
+    const size_t sure = quorum_of(session->node_count) + count_open(session);
+    return sure > session->node_count ? sure - session->node_count : 1;
 }
 
 static void published(struct watch *watch, struct watched *watched, size_t node, const char *owner)
@@ -70,7 +82,7 @@ static void published(struct watch *watch, struct watched *watched, size_t node,
     watched->freed[node] = release;
     for (size_t i = 0; i < nodes; i++)
         count += watched->freed[i] == release;
-    if (count < needed(watch, watched))
+    if (count < needed(watch->session))
         return;
     for (size_t i = 0; i < nodes; i++)
         if (watched->freed[i] == release)
@@ -114,14 +126,6 @@ static struct node_listener listener_of(struct watch *watch)
 /* ---- opening and closing ------------------------------------------------------------------------------------------
  */
 
-static bool enough(const struct redis_session *session)
-{
-    size_t open = 0;
-    for (size_t i = 0; i < session->node_count; i++)
-        open += session->nodes[i].state == NODE_OPEN;
-    return open >= quorum_of(session->node_count);
-}
-
 static bool is_settled(const struct redis_session *session)
 {
     for (size_t i = 0; i < session->node_count; i++)
@@ -148,7 +152,7 @@ static bool connect_nodes(struct watch *watch)
     return enough(session);
 }
 
-void watch_close(struct redis_session *session)
+void redis_watch_close(struct redis_session *session)
 {
     struct watch *watch = session->watch;
     if (!watch)
@@ -167,7 +171,7 @@ void watch_close(struct redis_session *session)
     session->watch = NULL;
 }
 
-int watch_descriptor(void *memory)
+int redis_watch_fd(void *memory)
 {
     struct redis_session *session = memory;
     if (session->watch)
@@ -183,7 +187,7 @@ int watch_descriptor(void *memory)
     if (watch->poll >= 0 && watch->signal >= 0 && epoll_ctl(watch->poll, EPOLL_CTL_ADD, watch->signal, &event) == 0 &&
         connect_nodes(watch))
         return watch->poll;
-    watch_close(session);
+    redis_watch_close(session);
     return -1;
 }
 
@@ -203,18 +207,16 @@ static bool tell_nodes(struct watch *watch, const char *verb, const char *name)
     return ok;
 }
 
+/* Of several nodes one that hangs must not keep the others' hints from being read. */
 static bool is_subscribed(const struct watch *watch, const struct watched *watched)
 {
-    for (size_t i = 0; i < watch->session->node_count; i++)
-        if (watch->session->nodes[i].state == NODE_OPEN && !(watched->subscribed & 1u << i))
-            return false;
-    return true;
+    return (size_t)__builtin_popcount(watched->subscribed) >= quorum_of(watch->session->node_count);
 }
 
-dlock_status watch_key(void *memory, const char *key, dlock_error *error)
+dlock_status redis_watch(void *memory, const char *key, dlock_error *error)
 {
     struct redis_session *session = memory;
-    if (watch_descriptor(session) < 0)
+    if (redis_watch_fd(session) < 0)
         return dlock_error_set(error, DLOCK_UNAVAILABLE, "too few nodes to be told when a key is free");
     struct watch *watch = session->watch;
     const struct node_listener listener = listener_of(watch);
@@ -233,11 +235,11 @@ dlock_status watch_key(void *memory, const char *key, dlock_error *error)
     const int64_t until = dlock_clock_us() + (int64_t)session->options->timeout_ms * 1000;
     while (ok && enough(session) && !watch->broken && !is_subscribed(watch, watched) && dlock_clock_us() < until)
         nodes_wait(session->nodes, session->node_count, &listener, until);
-    ok = ok && !watch->broken && (size_t)__builtin_popcount(watched->subscribed) >= quorum_of(session->node_count);
+    ok = ok && !watch->broken && is_subscribed(watch, watched);
     return ok ? DLOCK_OK : dlock_error_set(error, DLOCK_UNAVAILABLE, "too few nodes to be told when a key is free");
 }
 
-void watch_no_more(void *memory, const char *key)
+void redis_unwatch(void *memory, const char *key)
 {
     struct redis_session *session = memory;
     char name[1024];
@@ -255,7 +257,7 @@ void watch_no_more(void *memory, const char *key)
     free(watched);
 }
 
-dlock_status watch_read_hints(void *memory, void (*hint)(void *arg, const char *key), void *arg, dlock_error *error)
+dlock_status redis_watch_read(void *memory, void (*hint)(void *arg, const char *key), void *arg, dlock_error *error)
 {
     struct redis_session *session = memory;
     struct watch *watch = session->watch;
