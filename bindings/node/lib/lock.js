@@ -8,7 +8,7 @@ const { invalid, readLockOptions, readTtl } = require('./options')
 class Lock extends EventEmitter {
   #open // gives the engine of the factory
   #hold // what lock() obtained
-  #idle // a hold that can be used again
+  #engine
   #unlocking
 
   constructor (key, open) {
@@ -25,16 +25,16 @@ class Lock extends EventEmitter {
     const plan = readLockOptions(options)
     const opened = this.#open()
     const engine = opened instanceof Promise ? await opened : opened
-    const hold = this.#idle ?? engine.prepare(this.key)
-    this.#idle = undefined
+    const hold = engine.prepare(this.key)
     try {
       await hold.acquire(plan, (error) => this.#lost(hold, error), this.listenerCount('lost') > 0)
     } catch (error) {
-      this.#idle = hold
+      engine.keep(hold)
       throw error
     }
     const before = this.#hold
     this.#hold = hold
+    this.#engine = engine
     // Its time is over, or the key could not have been obtained again; what may be left of it does no harm.
     if (before) before.release().catch(() => {})
     return true
@@ -50,7 +50,7 @@ class Lock extends EventEmitter {
         await this.#unlocking
       } finally {
         this.#unlocking = undefined
-        this.#idle = hold
+        this.#engine.keep(hold)
       }
     } else {
       await this.#unlocking

@@ -9,6 +9,7 @@ const NEWS_LOST = 1 // of enum news in src/factory.h
 
 const calls = new Map() // id -> call that runs; keeps what it concerns from being collected
 const holders = new Map() // address of a lock that is held -> its hold, or a WeakRef of it
+const IDLE_MAX = 256 // holds that a factory keeps for reuse
 let lastId = 0
 
 function tell (news, id, code, message, detail) {
@@ -85,6 +86,7 @@ class NativeHold {
   #state
   #listener // called with an error when the hold is lost
   #listened = false
+  #extending // the last extend of this hold
 
   constructor (engine, loop, factory, key) {
     this.engine = engine
@@ -135,15 +137,25 @@ class NativeHold {
 
   lost (message) {
     this.#forget()
-    this.#listener(new LockError('LOST', message, this.key))
+    this.#listener?.(new LockError('LOST', message, this.key))
   }
 
+  /** One after the other, and a release after them: libdlock refuses what comes while a call of the lock runs. */
   extend (ttl) {
-    return start(this.#state.loop, this.key, 'extend', this.#handle, ttl).promise
+    const before = this.#extending
+    const extending = (async () => {
+      await before?.catch(() => {})
+      await start(this.#state.loop, this.key, 'extend', this.#handle, ttl).promise
+    })()
+    this.#extending = extending
+    return extending
   }
 
   async release () {
     this.#forget()
+    this.#listener = undefined
+    if (this.#extending) await this.#extending.catch(() => {})
+    this.#extending = undefined
     if (this.engine.closing) return
     try {
       await start(this.#state.loop, this.key, 'release', this.#handle).promise
@@ -182,6 +194,7 @@ function readInfo (info, key) {
 
 /** A factory of libdlock. */
 class NativeEngine {
+  #idle = new Map() // key -> hold
   #factory
   #loop
   #closed
@@ -194,7 +207,15 @@ class NativeEngine {
   }
 
   prepare (key) {
-    return new NativeHold(this, this.#loop, this.#factory, key)
+    const hold = this.#idle.get(key)
+    if (!hold || this.closing) return new NativeHold(this, this.#loop, this.#factory, key)
+    this.#idle.delete(key)
+    return hold
+  }
+
+  /** A hold that has ended, for the next who wants this key: programs make a Lock for each use, of few keys. */
+  keep (hold) {
+    if (this.#idle.size < IDLE_MAX && !this.closing && !hold.held) this.#idle.set(hold.key, hold)
   }
 
   async inspect (key) {
@@ -224,6 +245,7 @@ class NativeEngine {
   /** Ends what waits, and lets what is on its way end; then libdlock releases what is held, in a thread of its own. */
   async #close () {
     this.closing = true
+    this.#idle.clear()
     const mine = [...calls.values()].filter((call) => call.loop === this.#loop)
     for (const call of mine) {
       if (call.subject !== this.#factory) addon.cancel(call.subject)

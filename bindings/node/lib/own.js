@@ -112,6 +112,8 @@ class OwnEngine {
     return new OwnHold(this, key)
   }
 
+  keep () {}
+
   async inspect (key) {
     throw unsupported('inspect', key)
   }

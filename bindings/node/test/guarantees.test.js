@@ -137,6 +137,16 @@ for (const storage of table) {
       await lock.unlock()
     })
 
+    over('extend and unlock may be called while an extend runs', async () => {
+      const lock = factory.createLock('crowded')
+      await lock.lock({ ttl: 30 })
+      const calls = [lock.extend(40), lock.extend(50), lock.unlock()]
+      assert.deepEqual(await Promise.all(calls), [true, true, true])
+      assert.equal(await factory.inspect('crowded'), null)
+      await lock.lock({ ttl: 30 })
+      await lock.unlock()
+    })
+
     over('a renewed lock outlives its ttl', async () => {
       const lock = factory.createLock('renew')
       await lock.lock({ ttl: 0.6, renew: true })
