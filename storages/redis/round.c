@@ -223,7 +223,7 @@ static void settle(struct redis_session *session, struct task *task, int64_t now
             (answer->held_before && answer->info.fence == task->fence))
             continue;
         if (!send_question(session, task, i, ASK_SETTLE, false) && answer->vote == VOTE_YES)
-            fail_answer(task, answer, DLOCK_UNAVAILABLE, true, session->nodes[i].problem);
+            fail_answer(task, answer, session->nodes[i].status, true, session->nodes[i].problem);
     }
     step_settling(session, task, now);
 }
