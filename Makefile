@@ -30,7 +30,7 @@ lint: ## format, clang-tidy, cppcheck, shellcheck, includes, man pages, Python s
 	@scripts/lint
 
 bench: all ## measure; figures are ratios within one run, never a failing test
-	@$(MESON) test -C $(RELEASE) --benchmark --verbose | sed -n '/^[a-z]*: /p; /FAIL\|ERROR\|TIMEOUT/p'
+	@$(MESON) test -C $(RELEASE) --benchmark --verbose | sed -n '/^[a-z-]*: /p; /FAIL\|ERROR\|TIMEOUT/p'
 
 mutants: ## put each known mistake into a copy of the source and show which test finds it
 	@scripts/install-deps build test

@@ -17,6 +17,9 @@ void events_deinit(struct events *events)
 
 void events_push(struct events *events, struct event *event)
 {
+    /* It stays readable until the last event is taken. */
+    if (!events->first && events->descriptor >= 0)
+        eventfd_write(events->descriptor, 1);
     event->next = NULL;
     event->queued = true;
     if (events->last)
@@ -24,8 +27,6 @@ void events_push(struct events *events, struct event *event)
     else
         events->first = event;
     events->last = event;
-    if (events->descriptor >= 0)
-        eventfd_write(events->descriptor, 1);
 }
 
 static void unlink_behind(struct events *events, struct event *before, struct event *event)

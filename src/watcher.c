@@ -132,7 +132,8 @@ static void discard_empty(struct watcher *watcher)
     }
 }
 
-/* Opens the session and brings it up to date. Returns its descriptor, or -1 if it does not work now. */
+/* Opens the session and brings it up to date. Returns its descriptor, or -1 if it does not work now. One that cannot
+ * watch, as through a pooler, is kept, and asked again from time to time. */
 static int prepare(struct watcher *watcher)
 {
     const dlock_storage *storage = watcher->session.source->storage;
@@ -142,7 +143,8 @@ static int prepare(struct watcher *watcher)
     pthread_mutex_lock(watcher->mutex);
     if (descriptor >= 0 && settle_queue(watcher))
         return descriptor;
-    lose_session(watcher);
+    if (descriptor >= 0 || !open)
+        lose_session(watcher);
     discard_empty(watcher);
     return -1;
 }

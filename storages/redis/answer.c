@@ -72,12 +72,49 @@ long long answer_command(char **ret, enum question question, const char *prefix,
     default:
         break;
     }
-    return redisFormatCommandArgv(ret, words.count, words.words, words.sizes);
+    return redisFormatSdsCommandArgv(ret, words.count, words.words, words.sizes);
+}
+
+bool answer_may_share(enum question question)
+{
+    return question == ASK_ACQUIRE || question == ASK_EXTEND || question == ASK_RELEASE || question == ASK_RETURN;
+}
+
+/* KEYS: the first one's key, the counter, the other keys. ARGV: operation, owner and ttl of each. */
+long long answer_shared_command(char **ret, const char *prefix, const enum question *questions,
+                                const dlock_request *const *requests, size_t count, bool eval)
+{
+    const char *words[4 + 4 * ANSWER_SHARED_MAX];
+    char numbers[ANSWER_SHARED_MAX + 1][16];
+    size_t room = strlen(prefix) + sizeof "#fence";
+    for (size_t i = 0; i < count; i++)
+        room += strlen(prefix) + 1 + strlen(requests[i]->key) + 1;
+    char *names = malloc(room), *name = names;
+    if (!names)
+        return -1;
+    snprintf(numbers[count], sizeof numbers[count], "%u", (unsigned)count + 1);
+    words[0] = eval ? "EVAL" : "EVALSHA";
+    words[1] = eval ? LOCK_SCRIPT : LOCK_SCRIPT_SHA1;
+    words[2] = numbers[count];
+    words[4] = name;
+    name = stpcpy(stpcpy(name, prefix), "#fence") + 1;
+    for (size_t i = 0; i < count; i++) {
+        words[i == 0 ? 3 : 4 + i] = name;
+        name = stpcpy(stpcpy(stpcpy(name, prefix), ":"), requests[i]->key) + 1;
+        const char **at = words + 4 + count + 3 * i;
+        snprintf(numbers[i], sizeof numbers[i], "%" PRIu32, requests[i]->ttl_ms);
+        at[0] = NAMES[questions[i]];
+        at[1] = requests[i]->owner;
+        at[2] = questions[i] == ASK_RELEASE || questions[i] == ASK_RETURN ? "" : numbers[i];
+    }
+    const long long size = redisFormatSdsCommandArgv(ret, (int)(4 + 4 * count), words, NULL);
+    free(names);
+    return size;
 }
 
 void answer_free_command(char *command)
 {
-    redisFreeCommand(command);
+    redisFreeSdsCommand(command);
 }
 
 /* ---- errors -------------------------------------------------------------------------------------------------------
@@ -111,6 +148,11 @@ dlock_status answer_classify(const char *error, char *shown, size_t size)
         if (has_word(error, searched, PASSING[i]))
             return DLOCK_UNAVAILABLE;
     return DLOCK_REFUSED;
+}
+
+bool answer_is_noperm(const redisReply *reply)
+{
+    return reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "NOPERM", 6) == 0;
 }
 
 bool answer_is_noscript(const redisReply *reply)
@@ -175,9 +217,22 @@ static bool read_description(const redisReply *reply, dlock_info *info)
     return true;
 }
 
-/* {1, fence, 1 if it was held before} or a description */
+const redisReply *answer_part(const redisReply *reply, size_t i, size_t count)
+{
+    static const redisReply none = {.type = REDIS_REPLY_NIL};
+    if (count == 1 || reply->type == REDIS_REPLY_ERROR)
+        return reply;
+    return reply->type == REDIS_REPLY_ARRAY && reply->elements == count ? reply->element[i] : &none;
+}
+
+/* The fence, or {1, fence, 1 if it was held before}, or a description */
 static bool read_acquire(const redisReply *reply, long long code, struct answer *ret)
 {
+    if (reply->type == REDIS_REPLY_STRING) {
+        ret->vote = VOTE_YES;
+        ret->holds = true;
+        return read_number(reply->str, &ret->info.fence);
+    }
     if (code == 0) {
         ret->vote = VOTE_OTHER;
         return read_description(reply, &ret->info);
@@ -189,7 +244,7 @@ static bool read_acquire(const redisReply *reply, long long code, struct answer 
     return code == 1 && before && fence && read_number(fence->str, &ret->info.fence);
 }
 
-/* {0} nothing there, {2} of somebody else, {1, fence, time of the acquire} */
+/* 0 nothing there, 2 of somebody else, {1, fence, time of the acquire} */
 static bool read_extend(const redisReply *reply, long long code, struct answer *ret)
 {
     if (code != 1) {
@@ -205,27 +260,37 @@ static bool read_extend(const redisReply *reply, long long code, struct answer *
     return ok;
 }
 
-static bool read_array(const redisReply *reply, enum question question, struct answer *ret)
+/* A reply begins with a code, or is one. */
+static bool read_code(const redisReply *reply, long long *ret)
 {
-    const redisReply *code = reply->type == REDIS_REPLY_ARRAY ? element(reply, 0, REDIS_REPLY_INTEGER) : NULL;
-    if (!code)
+    const redisReply *code = reply->type == REDIS_REPLY_ARRAY ? element(reply, 0, REDIS_REPLY_INTEGER) : reply;
+    if (!code || code->type != REDIS_REPLY_INTEGER)
+        return false;
+    *ret = code->integer;
+    return true;
+}
+
+static bool read_reply(const redisReply *reply, enum question question, struct answer *ret)
+{
+    long long code = 1;
+    if (!read_code(reply, &code) && !(question == ASK_ACQUIRE && reply->type == REDIS_REPLY_STRING))
         return false;
     switch (question) {
     case ASK_ACQUIRE:
     case ASK_PROPOSE:
-        return read_acquire(reply, code->integer, ret);
+        return read_acquire(reply, code, ret);
     case ASK_EXTEND:
-        return read_extend(reply, code->integer, ret);
+        return read_extend(reply, code, ret);
     case ASK_RELEASE:
     case ASK_SETTLE:
     case ASK_REPAIR:
     case ASK_RETURN:
-        ret->vote = code->integer == 1 ? VOTE_YES : VOTE_ABSENT;
-        return code->integer == 0 || code->integer == 1;
+        ret->vote = code == 1 ? VOTE_YES : VOTE_ABSENT;
+        return code == 0 || code == 1;
     case ASK_INSPECT:
     case ASK_BREAK:
-        ret->vote = code->integer == 0 ? VOTE_YES : VOTE_ABSENT;
-        return code->integer == 1 || (code->integer == 0 && read_description(reply, &ret->info));
+        ret->vote = code == 0 ? VOTE_YES : VOTE_ABSENT;
+        return code == 1 || (code == 0 && read_description(reply, &ret->info));
     }
     return false;
 }
@@ -239,7 +304,7 @@ bool answer_read(const redisReply *reply, enum question question, struct answer 
         ret->status = answer_classify(reply->str, why, size);
         return false;
     }
-    if (read_array(reply, question, ret))
+    if (read_reply(reply, question, ret))
         return true;
     *ret = (struct answer){.asked = asked, .vote = VOTE_FAILED, .status = DLOCK_REFUSED, .uncertain = true};
     snprintf(why, size, "an answer that dlock does not understand; is it a Redis server?");

@@ -54,11 +54,23 @@ struct details {
  * the script itself instead of its name. */
 long long answer_command(char **ret, enum question question, const char *prefix, const dlock_request *request,
                          const struct details *details, bool eval);
+
+/* The same for several questions of those that may share a call of the script: 2 to ANSWER_SHARED_MAX. */
+#define ANSWER_SHARED_MAX 32
+bool answer_may_share(enum question question);
+long long answer_shared_command(char **ret, const char *prefix, const enum question *questions,
+                                const dlock_request *const *requests, size_t count, bool eval);
 void answer_free_command(char *command);
+
+/* The i-th reply in that to a shared call: of an error that all of it met, that error. */
+const struct redisReply *answer_part(const struct redisReply *reply, size_t i, size_t count);
 
 /* Reads the reply to a question. False if it is an error of the node or no answer to this question; then `why` says
  * what it was, and `ret` is VOTE_FAILED. */
 bool answer_read(const struct redisReply *reply, enum question question, struct answer *ret, char *why, size_t size);
+
+/* Did the node refuse the whole call, maybe because of only one of its keys? */
+bool answer_is_noperm(const struct redisReply *reply);
 
 /* Did the node not know the script by its name? */
 bool answer_is_noscript(const struct redisReply *reply);

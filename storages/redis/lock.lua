@@ -1,10 +1,101 @@
--- lock.lua - what one Redis node does for one request, atomically and on its own clock.
+-- lock.lua - what one Redis node does for a request, or for several, atomically and on its own clock.
 --
--- Sent by request.c with EVALSHA; one script for all, so that a node knows either all of a batch or none of it.
+-- Sent by answer.c with EVALSHA; one script for all, so that a node knows either all of a batch or none of it.
 -- KEYS: the lock's key, and the counter of fences. ARGV: operation, owner, and what the operation needs besides.
+-- Acquires, extends and releases may share a call, which costs as much as what it does. KEYS: the first one's key, the
+-- counter, the other keys. ARGV: operation, owner and ttl of each. The reply has a reply for each.
 -- A lock's value is "OWNER FENCE TTL_MS ACQUIRED_US"; any other value is the owner token of another library. A fence of
 -- 0 is not known yet.
 -- Time comes from TIME, expiry from PX: both are the node's. Numbers stay below 2^53, so that Lua has them exactly.
+-- Tables and functions cost time when they are made: common replies are none, and what is called most is one function.
+
+local at, count, replies = 0, #KEYS > 2 and #KEYS - 1 or 1, {}
+
+-- Acquires, extends and releases, from the next one on.
+local function run()
+  local call, format, keys, words, counter = redis.call, string.format, KEYS, ARGV, KEYS[2]
+  local time, time_text, fence_next
+  while at < count do
+    at = at + 1
+    local key, first = keys[at == 1 and 1 or at + 1], at * 3 - 2
+    local operation, owner, ttl, reply = words[first], words[first + 1], words[first + 2], nil
+    if operation == 'acquire' and fence_next then
+      -- The counter is ahead already: a key that is free takes one command.
+      local fence = format('%.0f', fence_next)
+      if call('SET', key, owner .. ' ' .. fence .. ' ' .. ttl .. ' ' .. time_text, 'NX', 'PX', ttl) then
+        fence_next = fence_next + 1
+        reply = fence
+      end
+    end
+    if not reply then
+      local value = call('GET', key)
+      local fence, old_ttl, acquired
+      if value and string.find(value, owner .. ' ', 1, true) == 1 then
+        fence, old_ttl, acquired = string.match(value, '^(%d+) (%d+) (%d+)$', #owner + 2)
+      end
+      if operation == 'release' then
+        reply = 0
+        if fence then
+          call('DEL', key)
+          redis.pcall('PUBLISH', key, owner)
+          reply = 1
+        end
+      elseif operation == 'extend' then
+        reply = value and 2 or 0
+        if fence then
+          if ttl == old_ttl then
+            call('PEXPIRE', key, ttl)
+          else
+            call('SET', key, owner .. ' ' .. fence .. ' ' .. ttl .. ' ' .. acquired, 'PX', ttl)
+          end
+          reply = {1, fence, acquired}
+        end
+      elseif fence and fence ~= '0' then
+        call('SET', key, owner .. ' ' .. fence .. ' ' .. ttl .. ' ' .. acquired, 'PX', ttl)
+        reply = {1, fence, 1}
+      else
+        if not time then
+          local parts = call('TIME')
+          time = parts[1] * 1000000 + parts[2]
+          time_text = format('%.0f', time)
+        end
+        if value and not fence then
+          reply = {0, value, call('PTTL', key), time_text}
+        else
+          -- The clock keeps fences growing though the counter was lost; the counter does though the clock was set back.
+          -- It is set ahead for all that may be granted in this call.
+          local more = count - at
+          local last = tonumber(call('GETSET', counter, format('%.0f', time + more)) or 0) or 0
+          local given = time
+          if last >= time then
+            given = last + 1
+            call('SET', counter, format('%.0f', given + more))
+          end
+          reply = format('%.0f', given)
+          call('SET', key, owner .. ' ' .. reply .. ' ' .. ttl .. ' ' .. time_text, 'PX', ttl)
+          fence_next = given + 1
+        end
+      end
+    end
+    replies[at] = reply
+  end
+end
+
+if ARGV[1] == 'acquire' or ARGV[1] == 'extend' or ARGV[1] == 'release' then
+  if count == 1 then
+    run()
+    return replies[1]
+  end
+  while at < count do
+    -- The error of one must not be taken for one of the others, which have been carried out.
+    local done, why = pcall(run)
+    if not done then
+      why = type(why) == 'table' and why.err or why
+      replies[at] = {err = string.find(why, '^%u+ ') and why or 'ERR ' .. why}
+    end
+  end
+  return replies
+end
 
 local key, counter = KEYS[1], KEYS[2]
 local operation, owner, ttl = ARGV[1], ARGV[2], ARGV[3]
@@ -39,17 +130,7 @@ local function describe()
   return {0, value, redis.call('PTTL', key), text(now())}
 end
 
-local function free(whose)
-  redis.call('DEL', key)
-  redis.pcall('PUBLISH', key, whose)
-end
-
--- The clock keeps fences growing though the counter was lost; the counter does though the clock was set back.
-local function next_fence(time)
-  return math.max((tonumber(redis.call('GET', counter)) or 0) + 1, time)
-end
-
-if operation == 'acquire' or operation == 'propose' then
+if operation == 'propose' then
   if value and not mine then
     return describe()
   end
@@ -57,31 +138,14 @@ if operation == 'acquire' or operation == 'propose' then
     write()
     return {1, fence, 1}
   end
-  local time = now()
-  local given = next_fence(time)
-  if operation == 'propose' then
-    -- No two nodes propose the same.
-    local nodes, node = tonumber(ARGV[4]), tonumber(ARGV[5])
-    given = given + (node - given) % nodes
-  end
-  given = text(given)
-  fence = operation == 'propose' and '0' or given
-  acquired = text(time)
+  -- No two nodes propose the same.
+  local time, nodes, node = now(), tonumber(ARGV[4]), tonumber(ARGV[5])
+  local given = math.max((tonumber(redis.call('GET', counter)) or 0) + 1, time)
+  given = text(given + (node - given) % nodes)
+  fence, acquired = '0', text(time)
   redis.call('SET', counter, given)
   write()
   return {1, given, 0}
-elseif operation == 'extend' then
-  if not mine then
-    return {value and 2 or 0}
-  end
-  write()
-  return {1, fence, acquired}
-elseif operation == 'release' then
-  if not mine then
-    return {0}
-  end
-  free(owner)
-  return {1}
 elseif operation == 'inspect' then
   return value and describe() or {1}
 elseif operation == 'break' then
@@ -89,7 +153,8 @@ elseif operation == 'break' then
     return {1}
   end
   local description = describe()
-  free(string.match(value, '^(.*) %d+ %d+ %d+$') or value)
+  redis.call('DEL', key)
+  redis.pcall('PUBLISH', key, string.match(value, '^(.*) %d+ %d+ %d+$') or value)
   return description
 elseif operation == 'settle' then
   -- The hold got this fence: the largest that was proposed.

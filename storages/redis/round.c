@@ -35,6 +35,17 @@ struct task {
     struct answer *answers; /* one per node */
 };
 
+/* What a node is asked in this batch, in this order; of it, `sent` are in commands. */
+struct outbox {
+    struct asked {
+        uint32_t task;
+        enum question question;
+    } * asked;
+    size_t count, room, sent;
+    bool eval;  /* the next command has the script itself: the node does not know it */
+    bool alone; /* the next ones do not share a call */
+};
+
 static bool spread(const struct redis_session *session)
 {
     return session->node_count > 1;
@@ -59,23 +70,69 @@ static void fail_answer(struct task *task, struct answer *answer, dlock_status s
 /* ---- asking -------------------------------------------------------------------------------------------------------
  */
 
-/* False if it cannot be sent: what is queued for a node that is gone would reach it when nobody means it any more. */
-static bool send_question(struct redis_session *session, struct task *task, size_t node, enum question question,
-                          bool eval)
+/* It goes out with the next send_out, which may put it into one call of the script with others. False if it cannot be
+ * sent: what is queued for a node that is gone would reach it when nobody means it any more. */
+static bool send_question(struct redis_session *session, struct task *task, size_t node, enum question question)
 {
-    char *command;
+    struct outbox *outbox = &session->outboxes[node];
     if (!node_takes_commands(&session->nodes[node]))
         return false;
-    const struct details details = {.fence = task->fence,
-                                    .acquired_at_us = task->acquired_at_us,
-                                    .nodes = (unsigned)session->node_count,
-                                    .node = (unsigned)node};
-    const long long size = answer_command(&command, question, session->settings.prefix, task->request, &details, eval);
+    if (outbox->count == outbox->room) {
+        const size_t room = outbox->room * 2 + 64;
+        struct asked *asked = realloc(outbox->asked, room * sizeof *asked);
+        if (!asked)
+            return false;
+        outbox->asked = asked;
+        outbox->room = room;
+    }
+    outbox->asked[outbox->count++] = (struct asked){(uint32_t)(task - session->tasks), question};
+    return true;
+}
+
+/* How many of those that are not sent go into the next call. */
+static size_t count_shared(const struct outbox *outbox)
+{
+    const size_t left = outbox->count - outbox->sent, most = left < ANSWER_SHARED_MAX ? left : ANSWER_SHARED_MAX;
+    size_t count = 0;
+    while (!outbox->alone && count < most && answer_may_share(outbox->asked[outbox->sent + count].question))
+        count++;
+    return count > 0 ? count : 1;
+}
+
+static long long format_call(char **ret, const struct redis_session *session, size_t node, size_t count)
+{
+    const struct outbox *outbox = &session->outboxes[node];
+    const struct asked *asked = outbox->asked + outbox->sent;
+    if (count == 1) {
+        const struct task *task = &session->tasks[asked->task];
+        const struct details details = {.fence = task->fence,
+                                        .acquired_at_us = task->acquired_at_us,
+                                        .nodes = (unsigned)session->node_count,
+                                        .node = (unsigned)node};
+        return answer_command(ret, asked->question, session->settings.prefix, task->request, &details, outbox->eval);
+    }
+    enum question questions[ANSWER_SHARED_MAX];
+    const dlock_request *requests[ANSWER_SHARED_MAX];
+    for (size_t i = 0; i < count; i++) {
+        questions[i] = asked[i].question;
+        requests[i] = session->tasks[asked[i].task].request;
+    }
+    return answer_shared_command(ret, session->settings.prefix, questions, requests, count, outbox->eval);
+}
+
+/* Queues the next call for a node. False without memory. */
+static bool queue_call(struct redis_session *session, size_t node, size_t count)
+{
+    struct outbox *outbox = &session->outboxes[node];
+    char *command;
+    const long long size = format_call(&command, session, node, count);
     if (size < 0)
         return false;
-    const struct expected expected = {
-        .what = question, .batch = session->batch, .id = (uint32_t)(task - session->tasks)};
-    const bool queued = node_queue(&session->nodes[node], command, (size_t)size, expected);
+    const bool queued = node_queue(&session->nodes[node], command, (size_t)size,
+                                   (struct expected){.what = outbox->asked[outbox->sent].question,
+                                                     .batch = session->batch,
+                                                     .id = (uint32_t)outbox->sent,
+                                                     .count = (uint32_t)count});
     answer_free_command(command);
     return queued;
 }
@@ -91,7 +148,7 @@ static void ask_node(struct redis_session *session, struct task *task, size_t no
     struct answer *answer = &task->answers[node];
     if (!node_takes_commands(&session->nodes[node]))
         fail_answer(task, answer, session->nodes[node].status, false, session->nodes[node].problem);
-    else if (send_question(session, task, node, question_of(session, task->request), false))
+    else if (send_question(session, task, node, question_of(session, task->request)))
         answer->asked = true;
     else
         fail_answer(task, answer, DLOCK_NOMEM, false, "out of memory");
@@ -175,7 +232,7 @@ static void give_back(struct redis_session *session, struct task *task, int64_t 
     for (size_t i = 0; i < session->node_count; i++) {
         struct answer *answer = &task->answers[i];
         if (answer->asked && (answer->holds || answer->vote == VOTE_NONE || answer->uncertain) &&
-            send_question(session, task, i, ASK_RETURN, false))
+            send_question(session, task, i, ASK_RETURN))
             answer->told = true;
         task->request->contended |= answer->told;
     }
@@ -222,7 +279,7 @@ static void settle(struct redis_session *session, struct task *task, int64_t now
         if (!answer->asked || (answer->vote != VOTE_NONE && !answer->holds) ||
             (answer->held_before && answer->info.fence == task->fence))
             continue;
-        if (!send_question(session, task, i, ASK_SETTLE, false) && answer->vote == VOTE_YES)
+        if (!send_question(session, task, i, ASK_SETTLE) && answer->vote == VOTE_YES)
             fail_answer(task, answer, session->nodes[i].status, true, session->nodes[i].problem);
     }
     step_settling(session, task, now);
@@ -241,9 +298,9 @@ static void repair(struct redis_session *session, struct task *task)
         }
     for (size_t i = 0; i < session->node_count && task->fence; i++)
         if (task->answers[i].vote == VOTE_ABSENT)
-            send_question(session, task, i, ASK_REPAIR, false);
+            send_question(session, task, i, ASK_REPAIR);
         else if (task->answers[i].vote == VOTE_YES && task->answers[i].info.fence == 0)
-            send_question(session, task, i, ASK_SETTLE, false);
+            send_question(session, task, i, ASK_SETTLE);
 }
 
 static void decide_acquire(struct redis_session *session, struct task *task, enum verdict verdict, int64_t now)
@@ -333,12 +390,12 @@ static void guard(struct redis_session *session, struct task *task, struct node 
     }
 }
 
-/* The node does not have the script: sends it, unless the question is of no use any more. */
+/* Asks once more what the node did not look at, unless it is of no use any more. */
 static bool send_again(struct redis_session *session, struct task *task, size_t node, enum question question)
 {
     if (question <= ASK_PROPOSE && task->phase != PHASE_ASKING && task->phase != PHASE_SETTLING)
         return false;
-    return send_question(session, task, node, question, true);
+    return send_question(session, task, node, question);
 }
 
 static void take_answer(struct redis_session *session, struct task *task, struct node *node, const redisReply *reply)
@@ -375,26 +432,21 @@ static void take_returned(struct answer *answer, const redisReply *reply)
     answer->returned = answer_read(reply, ASK_RETURN, &returned, text, sizeof text);
 }
 
-/* The task that a reply belongs to, unless it is of an earlier batch or of a task that is done. */
-static struct task *find_task(struct redis_session *session, const struct expected *expected)
+/* Is it a reply to this batch, not to an earlier one? */
+static bool is_current(const struct redis_session *session, const struct expected *expected)
 {
-    if (expected->what > ASK_RETURN || expected->batch != session->batch)
-        return NULL;
-    struct task *task = &session->tasks[expected->id];
-    return task->phase == PHASE_DONE ? NULL : task;
+    return expected->what <= ASK_RETURN && expected->batch == session->batch;
 }
 
-static void replied(void *arg, struct node *node, const struct expected *expected, const redisReply *reply)
+static void take_reply(struct redis_session *session, struct node *node, struct asked asked, const redisReply *reply,
+                       bool ask_again)
 {
-    struct redis_session *session = arg;
-    struct task *task = find_task(session, expected);
-    if (!task)
-        return;
+    struct task *task = &session->tasks[asked.task];
     struct answer *answer = &task->answers[node - session->nodes];
-    if (answer_is_noscript(reply) &&
-        send_again(session, task, (size_t)(node - session->nodes), (enum question)expected->what))
+    if (task->phase == PHASE_DONE ||
+        (ask_again && send_again(session, task, (size_t)(node - session->nodes), asked.question)))
         return;
-    switch (expected->what) {
+    switch (asked.question) {
     case ASK_SETTLE:
         take_settled(task, answer, reply);
         break;
@@ -409,18 +461,69 @@ static void replied(void *arg, struct node *node, const struct expected *expecte
     step(session, task, dlock_clock_us());
 }
 
+static void replied(void *arg, struct node *node, const struct expected *expected, const redisReply *reply)
+{
+    struct redis_session *session = arg;
+    if (!is_current(session, expected))
+        return;
+    struct outbox *outbox = &session->outboxes[node - session->nodes];
+    const bool unknown = answer_is_noscript(reply), split = expected->count > 1 && answer_is_noperm(reply);
+    outbox->eval |= unknown;
+    outbox->alone |= split;
+    for (size_t i = 0; i < expected->count; i++)
+        take_reply(session, node, outbox->asked[expected->id + i], answer_part(reply, i, expected->count),
+                   unknown || split);
+}
+
+static void fail_question(struct redis_session *session, struct node *node, struct asked asked, dlock_status status,
+                          bool certain, const char *why)
+{
+    struct task *task = &session->tasks[asked.task];
+    struct answer *answer = &task->answers[node - session->nodes];
+    if (task->phase == PHASE_DONE)
+        return;
+    if (asked.question == ASK_RETURN)
+        answer->told = false;
+    if (answer->vote == VOTE_NONE || (asked.question == ASK_SETTLE && answer->vote == VOTE_YES))
+        fail_answer(task, answer, status, answer->holds || !certain, why);
+    step(session, task, dlock_clock_us());
+}
+
 static void failed(void *arg, struct node *node, const struct expected *expected, bool certain)
 {
     struct redis_session *session = arg;
-    struct task *task = find_task(session, expected);
-    if (!task)
-        return;
-    struct answer *answer = &task->answers[node - session->nodes];
-    if (expected->what == ASK_RETURN)
-        answer->told = false;
-    if (answer->vote == VOTE_NONE || (expected->what == ASK_SETTLE && answer->vote == VOTE_YES))
-        fail_answer(task, answer, node->status, answer->holds || !certain, node->problem);
-    step(session, task, dlock_clock_us());
+    const struct outbox *outbox = &session->outboxes[node - session->nodes];
+    for (size_t i = 0; is_current(session, expected) && i < expected->count; i++)
+        fail_question(session, node, outbox->asked[expected->id + i], node->status, certain, node->problem);
+}
+
+/* Puts into commands what a node is asked. False if something could not be sent, and failed. */
+static bool send_to(struct redis_session *session, size_t index)
+{
+    struct node *node = &session->nodes[index];
+    struct outbox *outbox = &session->outboxes[index];
+    bool all = true;
+    while (outbox->sent < outbox->count) {
+        const size_t first = outbox->sent, count = count_shared(outbox);
+        const bool open = node->state != NODE_CLOSED, queued = open && queue_call(session, index, count);
+        outbox->sent += count;
+        outbox->eval = false;
+        all &= queued;
+        for (size_t i = 0; !queued && i < count; i++)
+            fail_question(session, node, outbox->asked[first + i], open ? DLOCK_NOMEM : node->status, true,
+                          open ? "out of memory" : node->problem);
+    }
+    outbox->alone = false;
+    return all;
+}
+
+/* The same of all nodes. What fails may decide requests, and lead to more that is asked. */
+static bool send_out(struct redis_session *session)
+{
+    bool all = true;
+    for (size_t i = 0; i < session->node_count; i++)
+        all &= send_to(session, i);
+    return all;
 }
 
 /* ---- the round ----------------------------------------------------------------------------------------------------
@@ -459,6 +562,10 @@ static void time_out(struct redis_session *session, struct task *task, int64_t n
 
 static bool make_room(struct redis_session *session, size_t count)
 {
+    if (!session->outboxes)
+        session->outboxes = calloc(session->node_count, sizeof *session->outboxes);
+    if (!session->outboxes)
+        return false;
     if (count <= session->task_room)
         return true;
     struct task *tasks = realloc(session->tasks, count * sizeof *tasks);
@@ -499,11 +606,20 @@ static void start_what_can(struct redis_session *session, size_t count)
             start(session, task, now);
 }
 
+static void start_and_send(struct redis_session *session, size_t count)
+{
+    do
+        start_what_can(session, count);
+    while (!send_out(session));
+}
+
 static void begin(struct redis_session *session, dlock_request *const *requests, size_t count)
 {
     const int64_t last_deadline = dlock_clock_us() + (int64_t)session->options->timeout_ms * 1000;
     session->batch++;
     session->open_tasks = count;
+    for (size_t i = 0; i < session->node_count; i++)
+        session->outboxes[i].count = session->outboxes[i].sent = 0;
     memset(session->answers, 0, count * session->node_count * sizeof *session->answers);
     for (size_t i = 0; i < count; i++)
         session->tasks[i] = (struct task){.request = requests[i],
@@ -540,16 +656,19 @@ void round_execute(void *memory, dlock_request *const *requests, size_t count)
     }
     begin(session, requests, count);
     session_prepare(session, &listener);
-    start_what_can(session, count);
+    start_and_send(session, count);
     while (session->open_tasks > 0) {
         wait_once(session, count, &listener);
-        start_what_can(session, count);
+        start_and_send(session, count);
     }
     nodes_flush(session->nodes, session->node_count, &listener);
 }
 
 void round_close(struct redis_session *session)
 {
+    for (size_t i = 0; session->outboxes && i < session->node_count; i++)
+        free(session->outboxes[i].asked);
+    free(session->outboxes);
     free(session->tasks);
     free(session->answers);
 }

@@ -6,6 +6,7 @@
 #include "answer.h"
 #include "node.h"
 
+struct outbox;
 struct task;
 struct watch;
 
@@ -17,6 +18,7 @@ struct redis_session {
 
     struct task *tasks; /* of the batch that is on its way: see round.c */
     struct answer *answers;
+    struct outbox *outboxes; /* one per node */
     size_t task_room, open_tasks;
     uint32_t batch;
 

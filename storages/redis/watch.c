@@ -41,6 +41,19 @@ static struct watched **find(struct watch *watch, const char *name)
     return link;
 }
 
+static size_t count_open(const struct redis_session *session)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < session->node_count; i++)
+        count += session->nodes[i].state == NODE_OPEN;
+    return count;
+}
+
+static bool enough(const struct redis_session *session)
+{
+    return count_open(session) >= quorum_of(session->node_count);
+}
+
 /* ---- what nodes tell ----------------------------------------------------------------------------------------------
  */
 
@@ -55,11 +68,10 @@ static void give_hint(struct watch *watch, struct watched *watched)
 }
 
 /* So many nodes of those that are listened to are in any majority that a release can reach. */
-static size_t needed(const struct watch *watch, const struct watched *watched)
+static size_t needed(const struct redis_session *session)
 {
-    const size_t nodes = watch->session->node_count, listened = (size_t)__builtin_popcount(watched->subscribed),
-                 sure = quorum_of(nodes) + listened;
-    return sure > nodes ? sure - nodes : 1;
+    const size_t sure = quorum_of(session->node_count) + count_open(session);
+    return sure > session->node_count ? sure - session->node_count : 1;
 }
 
 static void published(struct watch *watch, struct watched *watched, size_t node, const char *owner)
@@ -70,7 +82,7 @@ static void published(struct watch *watch, struct watched *watched, size_t node,
     watched->freed[node] = release;
     for (size_t i = 0; i < nodes; i++)
         count += watched->freed[i] == release;
-    if (count < needed(watch, watched))
+    if (count < needed(watch->session))
         return;
     for (size_t i = 0; i < nodes; i++)
         if (watched->freed[i] == release)
@@ -113,14 +125,6 @@ static struct node_listener listener_of(struct watch *watch)
 
 /* ---- opening and closing ------------------------------------------------------------------------------------------
  */
-
-static bool enough(const struct redis_session *session)
-{
-    size_t open = 0;
-    for (size_t i = 0; i < session->node_count; i++)
-        open += session->nodes[i].state == NODE_OPEN;
-    return open >= quorum_of(session->node_count);
-}
 
 static bool is_settled(const struct redis_session *session)
 {

@@ -830,6 +830,25 @@ static void test_waiter_polls_while_nothing_can_be_watched(void **state)
     dlock_free(holder);
 }
 
+static void test_session_that_cannot_watch_is_asked_again(void **state)
+{
+    struct world *w = *state;
+    int next_place = 0;
+    dlock *holder = make(w->other, "job");
+    struct waiter waiter = {.lock = make(w->factory, "job"), .next_place = &next_place};
+    acquire(holder, OPTIONS(.ttl_ms = 60000));
+    faults_set_bool(&w->faults, &w->faults.unwatchable, true);
+    assert_int_equal(pthread_create(&waiter.thread, NULL, wait_in_line, &waiter), 0);
+    wait_for(faults_get(&w->faults, &w->faults.descriptors) >= 3);
+    assert_int_equal(faults_get(&w->faults, &w->faults.opened), 2); /* the caller's and the watcher's */
+    assert_false(line_is_watched(w->factory, "job"));
+    faults_set_bool(&w->faults, &w->faults.unwatchable, false);
+    wait_for(line_is_watched(w->factory, "job"));
+    assert_int_equal(dlock_release(holder, NULL), DLOCK_OK);
+    pthread_join(waiter.thread, NULL);
+    dlock_free(holder);
+}
+
 static void test_unavailable_while_waiting_is_retried(void **state)
 {
     struct world *w = *state;
@@ -1192,6 +1211,7 @@ int main(void)
         CASE(test_waiters_of_one_process_are_served_in_order),
         CASE(test_waiter_goes_on_when_the_ttl_of_a_dead_holder_ends),
         CASE(test_waiter_polls_while_nothing_can_be_watched),
+        CASE(test_session_that_cannot_watch_is_asked_again),
         CASE(test_unavailable_while_waiting_is_retried),
         CASE(test_cancel_from_another_thread),
         CASE(test_next_in_line_asks_when_the_first_gives_up),

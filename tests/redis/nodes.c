@@ -50,8 +50,10 @@ const char *reply_of(redisContext *node, const char *format, ...)
     va_start(arguments, format);
     redisReply *reply = redisvCommand(node, format, arguments);
     va_end(arguments);
-    if (!reply)
+    if (!reply) {
         fail_msg("%s: %s", format, node->errstr);
+        return "";
+    }
     if (reply->type == REDIS_REPLY_NIL)
         strcpy(text, "(nil)");
     else if (reply->type == REDIS_REPLY_INTEGER)

@@ -74,6 +74,7 @@ def case_ours_keeps_them_out():
     def case(fleet, other, nodes):
         process, _ = fleet.hold()
         owner = fleet.status()['owner']
+        until(lambda: None not in other.values('k'), 'it is on all nodes')
         equal(other.lock('k'), 0, 'nodes that the other got the key on')
         for token in (other.token, owner):
             equal(other.unlock('k', token), 0, 'nodes that the other removed the key on')

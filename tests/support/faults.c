@@ -22,6 +22,7 @@ static dlock_status open_session(void *memory, const dlock_url *url, const dlock
     pthread_mutex_lock(&faults->mutex);
     const bool fail = faults->fail_open > 0;
     faults->fail_open -= fail;
+    faults->opened++;
     pthread_mutex_unlock(&faults->mutex);
     if (fail)
         return dlock_error_set(error, DLOCK_UNAVAILABLE, "no way there, by order of the test");
@@ -107,7 +108,12 @@ static dlock_status list(void *memory, const char *prefix,
 static int watch_fd(void *memory)
 {
     struct session *session = memory;
-    return session->faults->below->watch_fd(session->below);
+    struct faults *faults = session->faults;
+    pthread_mutex_lock(&faults->mutex);
+    const bool unwatchable = faults->unwatchable;
+    faults->descriptors++;
+    pthread_mutex_unlock(&faults->mutex);
+    return unwatchable ? -1 : faults->below->watch_fd(session->below);
 }
 
 static dlock_status watch(void *memory, const char *key, dlock_error *error)

@@ -22,6 +22,8 @@ struct faults {
     int lose_request[OPERATIONS]; /* so many of the next are not carried out and get no answer */
     int lose_reply[OPERATIONS];   /* so many of the next are carried out and get no answer */
     int fail_open;
+    bool unwatchable;                 /* watch_fd says -1 */
+    int opened, descriptors;          /* sessions that were, and how often watch_fd was asked */
     int hanging;                      /* threads that hang now */
     int seen[OPERATIONS];             /* requests that came */
     int batches, batch_max;           /* calls of execute */

@@ -1,0 +1,31 @@
+"""What a program loads of MongoDB: nothing, unless its locks are there."""
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'cli'))
+from world import World, cases, check, equal, main  # pylint: disable=wrong-import-position
+
+
+def loaded(w, *arguments):
+    """What dlock has mapped while its command runs."""
+    done = w.dlock('run', *arguments, '--', 'sh', '-c', 'cat /proc/$PPID/maps')
+    equal(done.code, 0, repr(done))
+    return done.out
+
+
+def case_another_storage_does_not_load_libmongoc():
+    with World() as w:
+        found = loaded(w, 'k')
+        check('libsqlite3' in found, found)
+        check('mongoc' not in found and 'bson' not in found and 'mongodb' not in found, found)
+
+
+def case_mongodb_is_loaded_for_its_urls():
+    with World() as w:
+        w.env['DLOCK_STORE'] = os.environ['URL']
+        w.env['DLOCK_MODULE_PATH'] = os.environ['MODULES']
+        found = loaded(w, 'loading')
+        check('libmongoc' in found and '/mongodb.so' in found, found)
+
+
+main(cases(globals()))

@@ -1,0 +1,622 @@
+/* test_work.c - the PostgreSQL storage at work: the order of fences, races that are made to happen, batches, what it
+ * writes, waking, a pooler in between. */
+#include "fixture.h"
+
+#include "../../storages/postgresql/internal.h"
+
+#include <limits.h>
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct server server; /* 0 is the server, 1 the pooler in front of it */
+static PGconn *superuser;
+static char direct[200];
+
+/* ---- races that are made to happen -------------------------------------------------------------------------------
+ */
+
+/* Before a row goes in, whoever is called `slow` waits here until the gate opens: it has looked at the table, and drawn
+ * its number if it did so by then. The others pass. */
+static void close_gate(void)
+{
+    sql(superuser, "SELECT pg_advisory_lock(77)");
+    sql(superuser, "CREATE OR REPLACE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+                   " IF current_setting('application_name') = 'slow' THEN PERFORM pg_advisory_lock_shared(77);"
+                   " PERFORM pg_advisory_unlock_shared(77); END IF; RETURN NEW; END $$");
+    sql(superuser, "CREATE OR REPLACE TRIGGER gate BEFORE INSERT ON locks FOR EACH ROW EXECUTE FUNCTION gate()");
+}
+
+static void open_gate(void)
+{
+    sql(superuser, "SELECT pg_advisory_unlock(77)");
+}
+
+static void wait_until_slow_is_at_gate(void)
+{
+    wait_for(strcmp(sql(superuser, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'slow'"
+                                   " AND wait_event_type = 'Lock'"),
+                    "1") == 0);
+}
+
+static void remove_gate(void)
+{
+    sql(superuser, "DROP TRIGGER gate ON locks");
+}
+
+/* Acquires and releases so often that surely each of the few blocks is swept. */
+static void sweep_all(void *session)
+{
+    for (unsigned i = 0; i < 400; i++) {
+        acquire(session, "sweeper", "owner", LONG_MS);
+        assert_status(ask(session, DLOCK_RELEASE, "sweeper", "owner", 0), DLOCK_OK);
+    }
+}
+
+static bool row_is_there(const char *key)
+{
+    return strcmp(sql(superuser, "SELECT count(*) FROM locks WHERE key = '%s'", key), "1") == 0;
+}
+
+/* Somebody draws a number for a row that is not there, and is held up before it puts it in. Meanwhile another holds the
+ * key, gives it back, and a minute passes, so that the row would be swept: then the first would come with a number
+ * smaller than that of a hold before its own. */
+static void fences_follow_the_order_of_holds_although_one_is_held_up(void **state)
+{
+    const char *isolation = *state;
+    struct asking asking;
+    void *slow = open_session("%s?application_name=slow&isolation=%s", direct, isolation),
+         *fast = open_session("%s?isolation=%s", direct, isolation);
+    close_gate();
+    ask_in_thread(&asking, slow, DLOCK_ACQUIRE, "key", "slow", LONG_MS);
+    wait_until_slow_is_at_gate();
+    const uint64_t fence = acquire(fast, "key", "fast", LONG_MS);
+    assert_status(ask(fast, DLOCK_RELEASE, "key", "fast", 0), DLOCK_OK);
+    sql(superuser, "UPDATE locks SET expires_at = expires_at - interval '1 hour'");
+    sweep_all(fast);
+    open_gate();
+    const dlock_request request = answer_of(&asking);
+    assert_status(request, DLOCK_OK);
+    assert_true(request.info.fence > fence);
+    assert_status(ask(slow, DLOCK_RELEASE, "key", "slow", 0), DLOCK_OK);
+
+    /* Nobody is in its way now: the row goes. */
+    sql(superuser, "UPDATE locks SET expires_at = expires_at - interval '1 hour' WHERE key = 'key'");
+    while (row_is_there("key"))
+        sweep_all(fast);
+    remove_gate();
+    close_session(fast);
+    close_session(slow);
+}
+
+/* It has seen a row that was free, and finds it taken when it is let through. */
+static void who_comes_second_is_told_who_was_first(void **state)
+{
+    const char *isolation = *state;
+    struct asking asking;
+    void *slow = open_session("%s?application_name=slow&isolation=%s", direct, isolation),
+         *fast = open_session("%s?isolation=%s", direct, isolation);
+    acquire(fast, "second", "before", LONG_MS);
+    assert_status(ask(fast, DLOCK_RELEASE, "second", "before", 0), DLOCK_OK);
+    close_gate();
+    ask_in_thread(&asking, slow, DLOCK_ACQUIRE, "second", "slow", LONG_MS);
+    wait_until_slow_is_at_gate();
+    const uint64_t fence = acquire(fast, "second", "a holder with blanks", LONG_MS);
+    open_gate();
+    const dlock_request request = answer_of(&asking);
+    assert_status(request, DLOCK_BUSY);
+    assert_string_equal(request.info.owner, "a holder with blanks");
+    assert_int_equal(request.info.fence, fence);
+    assert_int_equal(request.info.ttl_ms, LONG_MS);
+    assert_true(request.info.held_ms >= 0 && request.info.held_ms < LONG_MS / 2);
+    assert_true(request.info.remaining_ms > LONG_MS / 2 && request.info.remaining_ms <= LONG_MS);
+    assert_false(request.contended);
+    assert_holder(fast, "second", "a holder with blanks");
+    if (strcmp(isolation, "repeatable-read") == 0) /* it was another isolation indeed, and is no error to anybody */
+        server_tell(&server, "log 0 could not serialize access due to concurrent update");
+    remove_gate();
+    close_session(fast);
+    close_session(slow);
+}
+
+/* The row that it saw is swept before it is let through: what it puts in its place must not be a hold whose number was
+ * not drawn, and it gets the key all the same. */
+static void a_row_that_is_swept_meanwhile_is_made_anew(void **state)
+{
+    const char *isolation = *state;
+    struct asking asking;
+    void *slow = open_session("%s?application_name=slow&isolation=%s", direct, isolation),
+         *fast = open_session("%s?isolation=%s", direct, isolation);
+    const uint64_t before = acquire(fast, "swept", "before", LONG_MS);
+    assert_status(ask(fast, DLOCK_RELEASE, "swept", "before", 0), DLOCK_OK);
+    close_gate();
+    ask_in_thread(&asking, slow, DLOCK_ACQUIRE, "swept", "slow", LONG_MS);
+    wait_until_slow_is_at_gate();
+    sql(superuser, "DELETE FROM locks WHERE key = 'swept'");
+    open_gate();
+    const dlock_request request = answer_of(&asking);
+    assert_status(request, DLOCK_OK);
+    assert_true(request.info.fence > before);
+    const dlock_request seen = ask(fast, DLOCK_INSPECT, "swept", NULL, 0);
+    assert_string_equal(seen.info.owner, "slow");
+    assert_int_equal(seen.info.fence, request.info.fence);
+    remove_gate();
+    close_session(fast);
+    close_session(slow);
+}
+
+/* A resend that overtakes its original: both are for one owner, and one hold comes out. */
+static void a_resend_beside_its_original_is_one_hold(void **state)
+{
+    const char *isolation = *state;
+    struct asking asking;
+    void *slow = open_session("%s?application_name=slow&isolation=%s", direct, isolation),
+         *fast = open_session("%s?isolation=%s", direct, isolation);
+    close_gate();
+    ask_in_thread(&asking, slow, DLOCK_ACQUIRE, "resent", "owner", LONG_MS);
+    wait_until_slow_is_at_gate();
+    const uint64_t fence = acquire(fast, "resent", "owner", 1000);
+    open_gate();
+    const dlock_request request = answer_of(&asking);
+    assert_status(request, DLOCK_OK);
+    assert_int_equal(request.info.fence, fence);
+    assert_true(ask(fast, DLOCK_INSPECT, "resent", NULL, 0).info.remaining_ms > 2000); /* its ttl counts anew */
+    remove_gate();
+    close_session(fast);
+    close_session(slow);
+}
+
+/* While an EXTEND waits for its row, the hold ends. */
+static void a_hold_that_ends_while_its_extend_waits_is_lost(void **state)
+{
+    const char *isolation = *state;
+    struct asking asking;
+    void *session = open_session("%s?isolation=%s", direct, isolation);
+    PGconn *other = connect_as_superuser(&server, 0);
+    acquire(session, "waits", "owner", 1000);
+    sql(other, "BEGIN; SELECT 1 FROM locks WHERE key = 'waits' FOR UPDATE");
+    ask_in_thread(&asking, session, DLOCK_EXTEND, "waits", "owner", LONG_MS);
+    wait_until_one_waits_for(superuser, "transactionid");
+    wait_for(strcmp(sql(superuser, "SELECT expires_at < clock_timestamp() FROM locks WHERE key = 'waits'"), "t") == 0);
+    sql(other, "COMMIT");
+    assert_status(answer_of(&asking), DLOCK_LOST);
+    assert_holder(session, "waits", "");
+    PQfinish(other);
+    close_session(session);
+}
+
+/* ---- many ---------------------------------------------------------------------------------------------------------
+ */
+
+enum { PROCESSES = 8, HOLDS = 40 };
+
+struct shared {
+    uint64_t counter, last_fence; /* changed by whoever holds the key, in two steps */
+};
+
+static int hold_often(const char *url, struct shared *shared)
+{
+    dlock_error error;
+    dlock_factory *factory;
+    dlock *lock;
+    dlock_acquire_options options = DLOCK_ACQUIRE_OPTIONS_INIT;
+    options.wait_ms = 60000;
+    if (dlock_factory_open(url, NULL, &factory, &error) != DLOCK_OK ||
+        dlock_create(factory, "hot", &lock, &error) != DLOCK_OK) {
+        fprintf(stderr, "# %s\n", error.message);
+        return 1;
+    }
+    for (unsigned i = 0; i < HOLDS; i++) {
+        if (dlock_acquire(lock, &options, &error) != DLOCK_OK) {
+            fprintf(stderr, "# %s\n", error.message);
+            return 1;
+        }
+        volatile uint64_t *counter = &shared->counter, *last = &shared->last_fence;
+        const uint64_t before = *counter;
+        if (dlock_fence(lock) <= *last) {
+            fprintf(stderr, "# fence %llu after %llu\n", (unsigned long long)dlock_fence(lock),
+                    (unsigned long long)*last);
+            return 1;
+        }
+        sched_yield(); /* so that another holder would be seen */
+        *last = dlock_fence(lock);
+        *counter = before + 1;
+        if (dlock_release(lock, &error) != DLOCK_OK) {
+            fprintf(stderr, "# %s\n", error.message);
+            return 1;
+        }
+    }
+    dlock_free(lock);
+    dlock_factory_close(factory);
+    return 0;
+}
+
+static void eight_processes_on_one_key_lose_nothing(void **state)
+{
+    const char *isolation = *state;
+    char url[256];
+    pid_t children[PROCESSES];
+    struct shared *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(shared, MAP_FAILED);
+    snprintf(url, sizeof url, "%s?isolation=%s", direct, isolation);
+    fflush(NULL);
+    for (unsigned i = 0; i < PROCESSES; i++) {
+        children[i] = fork();
+        if (children[i] == 0)
+            _exit(hold_often(url, shared));
+    }
+    for (unsigned i = 0; i < PROCESSES; i++) {
+        int status;
+        assert_int_equal(waitpid(children[i], &status, 0), children[i]);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), 0);
+    }
+    assert_int_equal(shared->counter, PROCESSES * HOLDS);
+    munmap(shared, sizeof *shared);
+}
+
+/* ---- batches ------------------------------------------------------------------------------------------------------
+ */
+
+static void a_batch_is_one_round_trip(void **state)
+{
+    (void)state;
+    enum { COUNT = 20 };
+    struct proxy proxy;
+    proxy_start(&proxy, "127.0.0.1", server_port(&server, 0));
+    void *session = open_session("postgresql://dlock@127.0.0.1:%d/dlock", proxy.port);
+    dlock_request batch[COUNT], *requests[COUNT];
+    char keys[COUNT][16];
+    for (unsigned i = 0; i < COUNT; i++) {
+        snprintf(keys[i], sizeof keys[i], "batch %u", i);
+        batch[i] = request_of(DLOCK_ACQUIRE, keys[i], "owner", LONG_MS);
+        requests[i] = &batch[i];
+    }
+    proxy_hold_replies(&proxy, true); /* none of them is answered before all are sent */
+    struct asking asking;
+    void *other = open_session("%s", direct);
+    ask_in_thread(&asking, session, DLOCK_ACQUIRE, "alone", "owner", LONG_MS);
+    wait_for(proxy_counts(&proxy).replies > 1);
+    proxy_hold_replies(&proxy, false);
+    assert_status(answer_of(&asking), DLOCK_OK);
+
+    const struct proxy_counts before = proxy_counts(&proxy);
+    const dlock_request busy = ask(session, DLOCK_ACQUIRE, "alone", "other", LONG_MS);
+    assert_status(busy, DLOCK_BUSY);
+    assert_string_equal(busy.info.owner, "owner");
+    assert_int_equal(proxy_counts(&proxy).round_trips - before.round_trips, 1);
+    dlock_postgresql_storage.execute(session, requests, COUNT);
+    for (unsigned i = 0; i < COUNT; i++) {
+        assert_status(batch[i], DLOCK_OK);
+        assert_holder(other, keys[i], "owner");
+    }
+    /* Pieces may be answered before the last one is sent, but never does one wait for another. */
+    assert_true(proxy_counts(&proxy).round_trips - before.round_trips < COUNT);
+    close_session(other);
+    close_session(session);
+    proxy_stop(&proxy);
+}
+
+/* The commit of one fails, and not before it: what the statement had answered was not true. */
+static void one_that_fails_does_not_fail_its_neighbours(void **state)
+{
+    const char *isolation = *state;
+    sql(superuser, "CREATE OR REPLACE FUNCTION doom() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+                   " IF NEW.owner = 'doomed' THEN RAISE EXCEPTION 'no luck'; END IF; RETURN NULL; END $$");
+    sql(superuser, "CREATE CONSTRAINT TRIGGER doom AFTER INSERT OR UPDATE ON locks DEFERRABLE INITIALLY DEFERRED"
+                   " FOR EACH ROW EXECUTE FUNCTION doom()");
+    void *session = open_session("%s?isolation=%s", direct, isolation);
+    for (unsigned turn = 0; turn < 2; turn++) { /* prepared on the way, and before */
+        const char *const keys[][3] = {{"a", "b", "c"}, {"d", "e", "f"}}, *first = keys[turn][0],
+                          *second = keys[turn][1], *third = keys[turn][2];
+        dlock_request batch[] = {request_of(DLOCK_ACQUIRE, first, "owner", LONG_MS),
+                                 request_of(DLOCK_ACQUIRE, second, "doomed", LONG_MS),
+                                 request_of(DLOCK_ACQUIRE, third, "owner", LONG_MS)};
+        dlock_request *const requests[] = {&batch[0], &batch[1], &batch[2]};
+        dlock_postgresql_storage.execute(session, requests, 3);
+        assert_status(batch[0], DLOCK_OK);
+        assert_status(batch[1], DLOCK_UNAVAILABLE);
+        assert_true(batch[1].not_done);
+        assert_non_null(strstr(batch[1].message, "no luck"));
+        assert_status(batch[2], DLOCK_OK);
+        assert_holder(session, first, "owner");
+        assert_holder(session, second, "");
+        assert_holder(session, third, "owner");
+    }
+    close_session(session);
+    sql(superuser, "DROP TRIGGER doom ON locks");
+}
+
+/* A deadlock is not an error to somebody who wants a lock, even if there is one each time. */
+static void contention_is_no_error(void **state)
+{
+    (void)state;
+    char url[300];
+    void *session = NULL;
+    dlock_error error;
+    static const char *const codes[] = {"40001", "40P01"};
+    snprintf(url, sizeof url, "%s?prefix=", direct);
+    assert_int_equal(try_open(url, 200, &session, &error), DLOCK_OK);
+    for (unsigned i = 0; i < 2; i++) {
+        sql(superuser,
+            "CREATE OR REPLACE FUNCTION dead() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " RAISE EXCEPTION 'deadlock' USING ERRCODE = '%s'; END $$",
+            codes[i]);
+        sql(superuser, "CREATE TRIGGER dead BEFORE INSERT OR UPDATE ON locks FOR EACH ROW EXECUTE FUNCTION dead()");
+        const dlock_request request = ask(session, DLOCK_ACQUIRE, "contended", "owner", LONG_MS);
+        assert_status(request, DLOCK_BUSY);
+        assert_true(request.contended);
+        assert_true(request.not_done);
+        assert_string_equal(request.info.owner, "");
+        sql(superuser, "DROP TRIGGER dead ON locks");
+        acquire(session, "contended", "owner", LONG_MS);
+        sql(superuser, "CREATE TRIGGER dead BEFORE INSERT OR UPDATE ON locks FOR EACH ROW EXECUTE FUNCTION dead()");
+        const dlock_request released = ask(session, DLOCK_RELEASE, "contended", "owner", 0);
+        assert_status(released, DLOCK_UNAVAILABLE);
+        assert_true(released.not_done);
+        assert_non_null(strstr(released.message, "others used the same row"));
+        sql(superuser, "DROP TRIGGER dead ON locks");
+        assert_status(ask(session, DLOCK_RELEASE, "contended", "owner", 0), DLOCK_OK);
+    }
+    close_session(session);
+}
+
+/* ---- what is written ----------------------------------------------------------------------------------------------
+ */
+
+static long wal_position(void)
+{
+    return strtol(sql(superuser, "SELECT pg_current_wal_insert_lsn() - '0/0'"), NULL, 10);
+}
+
+/* Bytes of the log while `count` requests of each kind are refused, or only look. */
+static long bytes_of_refusals(void *session, unsigned count)
+{
+    const long before = wal_position();
+    for (unsigned i = 0; i < count; i++) {
+        assert_status(ask(session, DLOCK_ACQUIRE, "refused", "other", LONG_MS), DLOCK_BUSY);
+        assert_status(ask(session, DLOCK_EXTEND, "refused", "other", LONG_MS), DLOCK_LOST);
+        assert_status(ask(session, DLOCK_RELEASE, "refused", "other", 0), DLOCK_LOST);
+        assert_status(ask(session, DLOCK_INSPECT, "refused", NULL, 0), DLOCK_OK);
+    }
+    return wal_position() - before;
+}
+
+/* The server itself writes at times, for autovacuum and the like; but not all the time. */
+static void refused_attempts_write_nothing(void **state)
+{
+    const char *isolation = *state;
+    void *session = open_session("%s?isolation=%s", direct, isolation);
+    acquire(session, "refused", "holder", LONG_MS);
+    long bytes, least = LONG_MAX;
+    for (unsigned turn = 0; turn < 100 && least > 0; turn++) {
+        bytes = bytes_of_refusals(session, 50);
+        least = bytes < least ? bytes : least;
+    }
+    assert_int_equal(least, 0);
+    assert_status(ask(session, DLOCK_RELEASE, "refused", "holder", 0), DLOCK_OK);
+    close_session(session);
+}
+
+/* ---- waking -------------------------------------------------------------------------------------------------------
+ */
+
+struct heard {
+    const char *key;
+    unsigned count;
+};
+
+static void hear(void *arg, const char *key)
+{
+    struct heard *heard = arg;
+    heard->count += !key || strcmp(key, heard->key) == 0;
+}
+
+static void wait_for_hint(void *watcher, const char *key)
+{
+    struct heard heard = {.key = key};
+    struct pollfd polled = {.fd = dlock_postgresql_storage.watch_fd(watcher), .events = POLLIN};
+    dlock_error error;
+    while (heard.count == 0) {
+        assert_int_equal(poll(&polled, 1, 30000), 1);
+        if (dlock_postgresql_storage.watch_read(watcher, hear, &heard, &error) != DLOCK_OK)
+            fail_msg("watch_read: %s", error.message);
+    }
+}
+
+/* How many notifications there have been: they take up the queue, whose position only grows. */
+static void a_release_notifies_only_where_somebody_waits(void **state)
+{
+    (void)state;
+    void *session = open_session("%s", direct), *watcher = open_session("%s", direct);
+    PGconn *listener = connect_as_superuser(&server, 0);
+    char channel[64];
+    /* FNV-1a, 64 bits, as docs/storages.md has it: of "quiet" and "loud". */
+    uint64_t hashes[2] = {0};
+    const char *const keys[] = {"quiet", "loud"};
+    for (unsigned i = 0; i < 2; i++) {
+        hashes[i] = UINT64_C(14695981039346656037);
+        for (const char *c = keys[i]; *c; c++)
+            hashes[i] = (hashes[i] ^ (unsigned char)*c) * UINT64_C(1099511628211);
+        snprintf(channel, sizeof channel, "LISTEN dlock_%016llx", (unsigned long long)hashes[i]);
+        sql(listener, "%s", channel);
+    }
+    acquire(session, "quiet", "owner", LONG_MS);
+    acquire(session, "loud", "owner", LONG_MS);
+    assert_int_equal(dlock_postgresql_storage.watch(watcher, "loud", NULL), DLOCK_OK);
+    wait_for_hint(watcher, "loud"); /* the mark is there */
+    assert_status(ask(session, DLOCK_RELEASE, "quiet", "owner", 0), DLOCK_OK);
+    assert_status(ask(session, DLOCK_RELEASE, "loud", "owner", 0), DLOCK_OK);
+    wait_for_hint(watcher, "loud");
+    sql(listener, "SELECT 1");
+    PGnotify *notice = PQnotifies(listener);
+    assert_non_null(notice);
+    assert_string_equal(notice->extra, "+loud"); /* and nothing of the other */
+    PQfreemem(notice);
+    assert_null(PQnotifies(listener));
+    PQfinish(listener);
+    close_session(watcher);
+    close_session(session);
+}
+
+/* An old mark goes with the release that heeds it; who still waits leaves another. */
+static void a_mark_goes_when_it_is_old_and_comes_again(void **state)
+{
+    (void)state;
+    void *session = open_session("%s", direct), *watcher = open_session("%s", direct);
+    acquire(session, "marked", "owner", LONG_MS);
+    assert_int_equal(dlock_postgresql_storage.watch(watcher, "marked", NULL), DLOCK_OK);
+    wait_for_hint(watcher, "marked");
+    for (unsigned i = 0; i < 3; i++) {
+        sql(superuser, "UPDATE locks SET waited_at = waited_at - interval '1 min' WHERE key = 'marked'");
+        assert_status(ask(session, DLOCK_RELEASE, "marked", "owner", 0), DLOCK_OK);
+        wait_for_hint(watcher, "marked"); /* of the release */
+        wait_for_hint(watcher, "marked"); /* of the new mark */
+        acquire(session, "marked", "owner", LONG_MS);
+    }
+    /* Nobody waits any more: the mark goes, and with it the notifications. */
+    dlock_postgresql_storage.unwatch(watcher, "marked");
+    close_session(watcher);
+    for (unsigned i = 0; i < 2; i++) {
+        sql(superuser, "UPDATE locks SET waited_at = waited_at - interval '1 min' WHERE key = 'marked' AND waited_at > "
+                       "'-infinity'");
+        assert_status(ask(session, DLOCK_RELEASE, "marked", "owner", 0), DLOCK_OK);
+        acquire(session, "marked", "owner", LONG_MS);
+    }
+    assert_string_equal(sql(superuser, "SELECT waited_at IS NULL FROM locks WHERE key = 'marked'"), "t");
+    assert_status(ask(session, DLOCK_RELEASE, "marked", "owner", 0), DLOCK_OK);
+    close_session(session);
+}
+
+/* ---- through a pooler ---------------------------------------------------------------------------------------------
+ */
+
+/* What the pooler gives each transaction is another connection now and then: more sessions than it has, in turn. */
+static void through_a_pooler_all_works_and_waiters_poll(void **state)
+{
+    const char *isolation = *state;
+    enum { SESSIONS = 6 };
+    void *sessions[SESSIONS];
+    char url[2300], key[32];
+    for (unsigned i = 0; i < SESSIONS; i++)
+        sessions[i] = open_session("%s?isolation=%s", server.url, isolation);
+    for (unsigned i = 0; i < 60; i++) {
+        void *session = sessions[i % SESSIONS], *other = sessions[(i * 5 + 1) % SESSIONS];
+        snprintf(key, sizeof key, "pooled %u", i % 7);
+        acquire(session, key, "owner", LONG_MS);
+        assert_status(ask(other, DLOCK_ACQUIRE, key, "other", LONG_MS), DLOCK_BUSY);
+        assert_status(ask(other, DLOCK_EXTEND, key, "owner", LONG_MS), DLOCK_OK);
+        assert_status(ask(session, DLOCK_RELEASE, key, "owner", 0), DLOCK_OK);
+    }
+    assert_int_equal(dlock_postgresql_storage.watch_fd(sessions[0]), -1);
+    for (unsigned i = 0; i < SESSIONS; i++)
+        close_session(sessions[i]);
+    assert_string_equal(sql(superuser, "SELECT count(*) FROM pg_prepared_statements"), "0");
+
+    struct shared shared = {0};
+    snprintf(url, sizeof url, "%s?isolation=%s", server.url, isolation);
+    assert_int_equal(hold_often(url, &shared), 0);
+    assert_int_equal(shared.counter, HOLDS);
+}
+
+static void *release_soon(void *arg)
+{
+    dlock *lock = arg;
+    wait_for(strcmp(sql(superuser, "SELECT count(*) FROM locks WHERE key = 'distributed-locks:polled'"), "1") == 0);
+    assert_int_equal(dlock_release(lock, NULL), DLOCK_OK);
+    return NULL;
+}
+
+static void a_waiter_behind_a_pooler_gets_its_turn(void **state)
+{
+    (void)state;
+    dlock_error error;
+    dlock_factory *factories[2];
+    dlock *locks[2];
+    pthread_t thread;
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(dlock_factory_open(server.url, NULL, &factories[i], &error), DLOCK_OK);
+        assert_int_equal(dlock_create(factories[i], "polled", &locks[i], &error), DLOCK_OK);
+    }
+    dlock_acquire_options options = DLOCK_ACQUIRE_OPTIONS_INIT;
+    options.ttl_ms = LONG_MS;
+    options.wait_ms = 30000;
+    assert_int_equal(dlock_acquire(locks[0], &options, &error), DLOCK_OK);
+    assert_int_equal(pthread_create(&thread, NULL, release_soon, locks[0]), 0);
+    assert_int_equal(dlock_acquire(locks[1], &options, &error), DLOCK_OK);
+    pthread_join(thread, NULL);
+    for (unsigned i = 0; i < 2; i++) {
+        dlock_free(locks[i]);
+        dlock_factory_close(factories[i]);
+    }
+}
+
+/* A pooler that is not noticed when a session is opened: the server does not know what was prepared. */
+static void a_server_that_forgot_what_was_prepared_is_told_again(void **state)
+{
+    (void)state;
+    void *session = open_session("%s", direct);
+    acquire(session, "forgotten", "owner", LONG_MS);
+    dlock_request batch[] = {request_of(DLOCK_EXTEND, "forgotten", "owner", LONG_MS),
+                             request_of(DLOCK_ACQUIRE, "forgotten", "other", LONG_MS),
+                             request_of(DLOCK_RELEASE, "forgotten", "owner", 0)};
+    dlock_request *const requests[] = {&batch[0], &batch[1], &batch[2]};
+    ((struct postgresql_session *)session)->prepared[STATEMENT_EXTEND] = true;
+    ((struct postgresql_session *)session)->prepared[STATEMENT_RELEASE] = true;
+    dlock_postgresql_storage.execute(session, requests, 3);
+    assert_status(batch[0], DLOCK_OK);
+    assert_status(batch[1], DLOCK_BUSY);
+    assert_status(batch[2], DLOCK_OK);
+    assert_int_equal(dlock_postgresql_storage.watch_fd(session), -1);
+    close_session(session);
+}
+
+static int empty_table(void **state)
+{
+    (void)state;
+    sql(superuser, "TRUNCATE locks");
+    return 0;
+}
+
+static char read_committed[] = "read-committed", repeatable_read[] = "repeatable-read";
+
+/* A test that is run at each isolation. */
+#define in_both(function)                                                                                              \
+    {.name = #function ", READ COMMITTED",                                                                             \
+     .test_func = function,                                                                                            \
+     .setup_func = empty_table,                                                                                        \
+     .initial_state = read_committed},                                                                                 \
+    {                                                                                                                  \
+        .name = #function ", REPEATABLE READ", .test_func = function, .setup_func = empty_table,                       \
+        .initial_state = repeatable_read                                                                               \
+    }
+
+int main(void)
+{
+    server_start_or_skip(&server, "postgresql", "--pooler");
+    superuser = connect_as_superuser(&server, 0);
+    snprintf(direct, sizeof direct, "postgresql://dlock@127.0.0.1:%d/dlock", server_port(&server, 0));
+    close_session(open_session("%s", direct)); /* makes the table */
+    const struct CMUnitTest tests[] = {
+        in_both(fences_follow_the_order_of_holds_although_one_is_held_up),
+        in_both(who_comes_second_is_told_who_was_first),
+        in_both(a_row_that_is_swept_meanwhile_is_made_anew),
+        in_both(a_resend_beside_its_original_is_one_hold),
+        in_both(a_hold_that_ends_while_its_extend_waits_is_lost),
+        in_both(eight_processes_on_one_key_lose_nothing),
+        cmocka_unit_test(a_batch_is_one_round_trip),
+        in_both(one_that_fails_does_not_fail_its_neighbours),
+        cmocka_unit_test(contention_is_no_error),
+        in_both(refused_attempts_write_nothing),
+        cmocka_unit_test(a_release_notifies_only_where_somebody_waits),
+        cmocka_unit_test(a_mark_goes_when_it_is_old_and_comes_again),
+        in_both(through_a_pooler_all_works_and_waiters_poll),
+        cmocka_unit_test(a_waiter_behind_a_pooler_gets_its_turn),
+        cmocka_unit_test(a_server_that_forgot_what_was_prepared_is_told_again),
+    };
+    const int failed = cmocka_run_group_tests_name("postgresql-work", tests, NULL, NULL);
+    PQfinish(superuser);
+    server_stop(&server);
+    return failed;
+}
