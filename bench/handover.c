@@ -52,7 +52,7 @@ static void wait_each_time(const char *url, int orders, int reports)
  * on the pause: after a long one the processors have to wake up. */
 static double round_trip(const char *url, useconds_t pause_us)
 {
-    struct raw raw;
+    struct raw raw = {.nodes = {NULL}};
     double took[ROUNDS];
     raw_open(&raw, url);
     for (int i = 0; i < ROUNDS; i++) {
