@@ -115,7 +115,7 @@ static inline void raw_pair(redisContext *node, const char *key)
 static inline void raw_spread_pair(const struct raw *raw, const char *key)
 {
     unsigned long long largest = 0;
-    char count[16], number[16], text[24];
+    char count[24], number[24], text[24];
     snprintf(count, sizeof count, "%zu", raw->count);
     for (size_t i = 0; i < raw->count; i++) {
         const char *const more[] = {"10000", count, number, NULL};

@@ -84,7 +84,7 @@ int main(int argc, char **argv)
     dlock_error error;
     dlock_factory *factory;
     dlock *locks[FLIGHT];
-    struct raw raw;
+    struct raw raw = {.nodes = {NULL}};
     raw_open(&raw, argv[1]);
     redisAppendCommand(raw.nodes[0], "SCRIPT LOAD %s", COMPARE_AND_DELETE);
     redisReply *reply = raw_reply(raw.nodes[0]);

@@ -51,7 +51,7 @@ int main(int argc, char **argv)
         return 64;
     dlock_error error;
     dlock_factory *factory;
-    struct raw raw;
+    struct raw raw = {.nodes = {NULL}};
     static dlock *locks[LOCKS];
     raw_open(&raw, argv[1]);
     bench_check(dlock_factory_open(argv[1], NULL, &factory, &error), &error);

@@ -273,17 +273,19 @@ static dlock_status with_session(dlock_factory *core, const char *what,
         return status;
     dlock_error why = {.status = DLOCK_OK};
     struct session *session = exchange_borrow(&core->exchange, &why);
+    status = why.status;
     if (session) {
         core_unlock(core);
-        if (use(core->source.storage, session->memory, arg, &why) == DLOCK_UNAVAILABLE)
+        status = use(core->source.storage, session->memory, arg, &why);
+        if (status == DLOCK_UNAVAILABLE)
             session_close(session);
         core_lock(core);
         exchange_return(&core->exchange, session);
     }
     core_unlock(core);
-    if (why.status == DLOCK_OK)
+    if (status == DLOCK_OK)
         return DLOCK_OK;
-    return dlock_error_set(error, why.status, "cannot %s %s: %s", what, core->where, why.message);
+    return dlock_error_set(error, status, "cannot %s %s: %s", what, core->where, why.message);
 }
 
 struct entry {

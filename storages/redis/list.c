@@ -95,6 +95,9 @@ static dlock_status scan_nodes(struct redis_session *session, struct scan *scan,
     const size_t needed = session->node_count - quorum_of(session->node_count) + 1;
     size_t scanned = 0;
     dlock_status status = DLOCK_OK;
+    dlock_error *const error = scan->error;
+    dlock_error why = {.status = DLOCK_OK};
+    scan->error = &why; /* which nobody reads if enough of the others answer */
     for (size_t i = 0; i < session->node_count; i++) {
         scan->status = DLOCK_OK;
         const dlock_status failed = scan_node(session, &session->nodes[i], scan, pattern);
@@ -103,7 +106,8 @@ static dlock_status scan_nodes(struct redis_session *session, struct scan *scan,
         else
             status = failed;
     }
-    return scanned >= needed ? DLOCK_OK : status;
+    scan->error = error;
+    return scanned >= needed ? DLOCK_OK : dlock_error_set(error, status, "%s", why.message);
 }
 
 static int compare(const void *a, const void *b)

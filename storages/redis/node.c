@@ -145,7 +145,8 @@ bool node_queue_words(struct node *node, unsigned what, int count, const char *c
     return queued;
 }
 
-/* What a new connection begins with. It goes out together with the first requests: no round trip of its own. */
+/* What a new connection begins with. Where it has to let us in, that comes first: a server may have an open door beside
+ * it, and do what is asked as somebody else, or in another database. The rest goes out with the first requests. */
 static bool queue_greeting(struct node *node)
 {
     const struct address *address = node->address;
@@ -162,10 +163,12 @@ static bool queue_greeting(struct node *node)
         ok = node_queue_words(node, EXPECT_GREETING, 2, by_password);
     if (ok && address->database)
         ok = node_queue_words(node, EXPECT_GREETING, 2, select);
-    if (ok && node->wants_uptime)
-        ok = node_queue_words(node, EXPECT_UPTIME, 2, uptime) && node_queue_words(node, EXPECT_SYNC_POLICY, 3, policy);
     if (ok && node->suspect)
         ok = node_queue_words(node, EXPECT_GREETING, 1, ping);
+    node->greetings = node->owed_count;
+    node->greeting_end = node->queued;
+    if (ok && node->wants_uptime)
+        ok = node_queue_words(node, EXPECT_UPTIME, 2, uptime) && node_queue_words(node, EXPECT_SYNC_POLICY, 3, policy);
     return ok;
 }
 
@@ -196,12 +199,12 @@ static void connect_node(struct node *node, const struct node_listener *listener
 
 bool node_takes_commands(const struct node *node)
 {
-    return node->state == NODE_OPEN || (node->state == NODE_CONNECTING && !node->suspect);
+    return node->state == NODE_OPEN || (node->state != NODE_CLOSED && !node->suspect);
 }
 
 bool node_is_arriving(const struct node *node)
 {
-    return node->state == NODE_CONNECTING && !node->failed_before;
+    return (node->state == NODE_CONNECTING || node->state == NODE_GREETING) && !node->failed_before;
 }
 
 static void step_connection(struct node *node, const struct node_listener *listener)
@@ -212,7 +215,7 @@ static void step_connection(struct node *node, const struct node_listener *liste
         return;
     }
     if (node->stream.open) {
-        node->state = node->suspect ? NODE_GREETING : NODE_OPEN;
+        node->state = node->greetings > 0 ? NODE_GREETING : NODE_OPEN;
     } else if (now >= node->connect_until) {
         fail(node, listener, DLOCK_UNAVAILABLE, "it does not answer");
     }
@@ -286,7 +289,8 @@ static void hand_over(struct node *node, const struct node_listener *listener)
         take_owed(node, &expected);
         if (expected.what < EXPECT_GREETING || expected.what == EXPECT_NOTHING) {
             listener->replied(listener->arg, node, &expected, reply);
-        } else if (greeted(node, &expected, reply, listener) && node->state == NODE_GREETING && node->owed_count == 0) {
+        } else if (greeted(node, &expected, reply, listener) && expected.what == EXPECT_GREETING &&
+                   --node->greetings == 0) {
             node->state = NODE_OPEN;
             node->suspect = false;
         }
@@ -323,11 +327,20 @@ static void write_failed(struct node *node, const struct node_listener *listener
         broken(node, listener);
 }
 
+/* How much of what is queued may be written now. */
+static size_t writable(const struct node *node)
+{
+    if (node->state != NODE_GREETING)
+        return node->out_size;
+    return node->greeting_end > node->written ? (size_t)(node->greeting_end - node->written) : 0;
+}
+
 static void write_out(struct node *node, const struct node_listener *listener)
 {
+    const size_t size = writable(node);
     size_t done = 0;
-    while (done < node->out_size) {
-        const ssize_t count = stream_send(&node->stream, node->out + done, node->out_size - done);
+    while (done < size) {
+        const ssize_t count = stream_send(&node->stream, node->out + done, size - done);
         if (count < 0 && errno != EAGAIN) {
             write_failed(node, listener);
             return;
@@ -369,7 +382,7 @@ static void prepare_poll(const struct node *node, struct pollfd *ret)
 {
     *ret = (struct pollfd){.fd = node->state == NODE_CLOSED ? -1 : node->stream.socket};
     ret->events = stream_events(&node->stream);
-    if (node->out_size > 0 && node->stream.open)
+    if (writable(node) > 0 && node->stream.open)
         ret->events |= POLLOUT;
 }
 

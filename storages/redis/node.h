@@ -24,7 +24,7 @@ enum { EXPECT_GREETING = 1000, EXPECT_UPTIME, EXPECT_SYNC_POLICY, EXPECT_NOTHING
 enum node_state {
     NODE_CLOSED,
     NODE_CONNECTING,
-    NODE_GREETING, /* connected, but it has to show first that it answers */
+    NODE_GREETING, /* connected; it has to let us in, or to show that it answers, before anything is asked of it */
     NODE_OPEN,
 };
 
@@ -39,13 +39,15 @@ struct node {
     struct expected *owed;    /* a ring */
     size_t owed_first, owed_count, owed_room;
     int64_t connect_until, retry_at, used_at;
-    bool wants_uptime;   /* ask when it was started */
-    bool suspect;        /* the last connection stopped answering */
-    bool failed_before;  /* in this session */
-    dlock_status status; /* why it is not open: UNAVAILABLE, REFUSED, INVALID, NOMEM */
-    char problem[256];   /* the same in words, with the node's name before them */
-    int64_t started_at;  /* the server was, at the latest, on our clock; INT64_MIN = not known */
-    bool durable;        /* every write is on its disk before it is answered */
+    bool wants_uptime;     /* ask when it was started */
+    bool suspect;          /* the last connection stopped answering */
+    size_t greetings;      /* replies to the greeting that are still out */
+    uint64_t greeting_end; /* so many bytes may be written before they are there */
+    bool failed_before;    /* in this session */
+    dlock_status status;   /* why it is not open: UNAVAILABLE, REFUSED, INVALID, NOMEM */
+    char problem[256];     /* the same in words, with the node's name before them */
+    int64_t started_at;    /* the server was, at the latest, on our clock; INT64_MIN = not known */
+    bool durable;          /* every write is on its disk before it is answered */
     bool uptime_known;
 };
 

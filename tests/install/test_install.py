@@ -59,6 +59,7 @@ def compile_and_run(folder, text, *flags):
 # Modules, each with a URL that it serves.
 MODULES = {
     'mongodb': 'mongodb://127.0.0.1:1/',
+    'postgresql': 'postgresql://127.0.0.1:1/app',
     'redis': 'redis+unix:///nowhere/redis.sock',
     'rediss': 'rediss://127.0.0.1:1',
 }

@@ -176,10 +176,11 @@ const char *raw(struct server *server, int node, const char *format, ...)
     va_start(arguments, format);
     redisReply *reply = redisvCommand(context, format, arguments);
     va_end(arguments);
-    if (!reply)
-        fail_msg("%s: %s", format, context->errstr);
     text[0] = '\0';
-    add_text(text, sizeof text, reply);
+    if (reply)
+        add_text(text, sizeof text, reply);
+    else
+        fail_msg("%s: %s", format, context->errstr);
     freeReplyObject(reply);
     redisFree(context);
     return text;

@@ -65,10 +65,24 @@ static void a_password_where_none_is_wanted(void **state)
 {
     (void)state;
     char url[128];
+    assert_let_in(unguarded.url); /* the server knows the script */
+    raw(&unguarded, 0, "FLUSHALL");
     snprintf(url, sizeof url, "redis://:%s@%s", SECRET, name_of(&unguarded, 0));
     assert_kept_out(url, DLOCK_REFUSED, name_of(&unguarded, 0), "AUTH");
     snprintf(url, sizeof url, "redis://bob:%s@%s", SECRET, name_of(&unguarded, 0));
     assert_kept_out(url, DLOCK_REFUSED, name_of(&unguarded, 0), "AUTH");
+    assert_string_equal(raw(&unguarded, 0, "DBSIZE"), "0"); /* nor was it done as the user that everybody is there */
+}
+
+static void a_database_that_is_not_there(void **state)
+{
+    (void)state;
+    char url[128];
+    assert_let_in(unguarded.url);
+    raw(&unguarded, 0, "FLUSHALL");
+    snprintf(url, sizeof url, "redis://%s/1000000", name_of(&unguarded, 0));
+    assert_kept_out(url, DLOCK_REFUSED, name_of(&unguarded, 0), "DB index");
+    assert_string_equal(raw(&unguarded, 0, "DBSIZE"), "0");
 }
 
 /* The server says so before anything else, and hangs up: that is the answer to AUTH then. */
@@ -291,6 +305,7 @@ int main(void)
         cmocka_unit_test(a_password_alone),
         cmocka_unit_test(a_user_and_its_password),
         cmocka_unit_test(a_password_where_none_is_wanted),
+        cmocka_unit_test(a_database_that_is_not_there),
         cmocka_unit_test(one_client_too_many),
         cmocka_unit_test(a_user_that_may_not_run_scripts),
         cmocka_unit_test(a_user_with_keys_of_its_own),

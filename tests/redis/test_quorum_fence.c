@@ -3,6 +3,7 @@
  * earlier one. The restart guard, which is against one such fault. */
 #include "fixture.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,9 +93,8 @@ static void fences_grow_over_changing_majorities(void **state)
     for (size_t i = 0; i < sizeof majorities / sizeof majorities[0]; i++) {
         /* One of them, and each time another, is far ahead of the others and of the time. */
         const int ahead = majorities[i][i % 3] - '0';
-        raw(&nodes, ahead, "INCRBY distributed-locks#fence 1000000000");
-        raw(&nodes, ahead, "SET distributed-locks#fence %llu",
-            (unsigned long long)(last + 4000000000000000 / (last ? 1000000 : 1)));
+        const uint64_t far = last ? last + 4000000000 : UINT64_C(4000000000000000);
+        raw(&nodes, ahead, "SET distributed-locks#fence %" PRIu64, far);
         const uint64_t fence = fence_of(majorities[i]);
         assert_true(fence > last);
         last = fence;

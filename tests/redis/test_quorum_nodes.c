@@ -167,7 +167,8 @@ static void a_minority_changes_nothing(void **state)
     static void (*const faults[])(int node) = {dead, killed, stopped, off, half_open, silent, slow};
     const size_t count = sizeof faults / sizeof faults[0];
     for (size_t i = 0; i < count; i++) {
-        void (*const first)(int node) = faults[i], (*const second)(int node) = faults[(i + 2) % count];
+        void (*const first)(int node) = faults[i];
+        void (*const second)(int node) = faults[(i + 2) % count];
         const int one = (int)i % NODES, two = (int)(i + 3) % NODES;
         struct client *client = quorum(), *other = quorum();
         const int64_t since = dlock_clock_us();

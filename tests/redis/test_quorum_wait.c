@@ -166,7 +166,7 @@ static void two_do_not_block_each_other_for_ever(void **state)
     for (int i = 0; i < 3; i++)
         snprintf(names[i], sizeof names[i], "%s", name_of(&nodes, i));
     for (int count = 2; count <= 3; count++) {
-        struct contender contenders[2];
+        struct contender contenders[2] = {0};
         for (int i = 0; i < 2; i++) {
             snprintf(contenders[i].url, sizeof contenders[i].url, "redis://%s,%s%s%s?restart_guard_ms=0", names[i],
                      names[1 - i], count > 2 ? "," : "", count > 2 ? names[2] : "");

@@ -4,6 +4,7 @@
  * Each trouble is made for real, told with the server's name and in its own words, and forgotten when it is over. */
 #include "fixture.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -380,9 +381,10 @@ static void fences_grow(void **state)
     fence = next;
 
     /* The counter may be ahead of the clock, when that was set back. */
-    raw(&server, 0, "SET distributed-locks#fence %llu", (unsigned long long)(fence + 1000000000000));
+    const uint64_t ahead = fence + 1000000000000;
+    raw(&server, 0, "SET distributed-locks#fence %" PRIu64, ahead);
     for (uint64_t i = 1; i <= 3; i++)
-        assert_int_equal(assert_works(client, "key"), fence + 1000000000000 + i);
+        assert_int_equal(assert_works(client, "key"), ahead + i);
 
     raw(&server, 0, "SET distributed-locks#fence rubbish");
     assert_true(assert_works(client, "key") > fence);
@@ -394,7 +396,7 @@ static void fences_are_kept_on_the_disk(void **state)
     struct client *client = client_open(LONG_MS, "%s", lasting.url);
     raw(&lasting, 0, "FLUSHALL");
     const uint64_t ahead = UINT64_C(4000000000000000); /* in the year 2096 */
-    raw(&lasting, 0, "SET distributed-locks#fence %llu", (unsigned long long)ahead);
+    raw(&lasting, 0, "SET distributed-locks#fence %" PRIu64, ahead);
     assert_works(client, "key");
     server_tell(&lasting, "kill");
     server_tell(&lasting, "start");
