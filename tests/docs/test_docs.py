@@ -37,7 +37,7 @@ def missing(names, text):
 def markdown():
     found = []
     for path, folders, names in os.walk(SOURCE):
-        folders[:] = [name for name in folders if not name.startswith('.') and not name.startswith('build')]
+        folders[:] = [name for name in folders if not name.startswith(('.', 'build')) and name != 'node_modules']
         found += [os.path.join(path, name) for name in names if name.endswith('.md')]
     return sorted(found)
 
