@@ -31,6 +31,7 @@ void core_init(struct dlock_factory *core, void (*hint)(struct place *first))
     pthread_once(&once, watch_forks);
     core->forks = forks;
     core->pid = getpid();
+    owner_begin(core->owner_beginning, core->machine, core->pid);
     core->references = 1;
     if (getrandom(&core->chance, sizeof core->chance, 0) != sizeof core->chance || core->chance == 0)
         core->chance = (uint64_t)dlock_clock_us() | 1;

@@ -28,6 +28,7 @@ struct dlock_factory {
     size_t references;     /* the factory's user, each lock */
     bool closed;
     uint64_t chance; /* state of the generator of jitter */
+    char owner_beginning[OWNER_BEGINNING_SIZE];
     struct owner_random random;
     struct exchange exchange;
     struct keeper keeper;

@@ -198,7 +198,7 @@ static bool prepare_owner(struct dlock *lock)
         return true;
     if (lock->machine.leaves_behind)
         leftover_add(core, lock->key, lock->owner, lock_over_at(lock));
-    return owner_make(lock->owner, core->machine, core->pid, &core->random);
+    return owner_make(lock->owner, core->owner_beginning, &core->random);
 }
 
 static void pause_call(struct call *call)

@@ -59,7 +59,12 @@ static bool refill(struct owner_random *random)
     return true;
 }
 
-bool owner_make(char ret[DLOCK_OWNER_SIZE], const char *machine, pid_t pid, struct owner_random *random)
+void owner_begin(char ret[OWNER_BEGINNING_SIZE], const char *machine, pid_t pid)
+{
+    snprintf(ret, OWNER_BEGINNING_SIZE, "%.*s:%ld:", DLOCK_MACHINE_MAX, machine, (long)pid);
+}
+
+bool owner_make(char ret[DLOCK_OWNER_SIZE], const char *beginning, struct owner_random *random)
 {
     if (random->left < RANDOM_BYTES && !refill(random))
         return false;
@@ -67,7 +72,7 @@ bool owner_make(char ret[DLOCK_OWNER_SIZE], const char *machine, pid_t pid, stru
     unsigned char *bytes = random->bytes + random->left;
 
     static const char digits[] = "0123456789abcdef";
-    char *end = ret + snprintf(ret, DLOCK_OWNER_SIZE, "%.*s:%ld:", DLOCK_MACHINE_MAX, machine, (long)pid);
+    char *end = stpcpy(ret, beginning);
     for (size_t i = 0; i < RANDOM_BYTES; i++) {
         *end++ = digits[bytes[i] >> 4];
         *end++ = digits[bytes[i] & 15];

@@ -21,8 +21,12 @@ struct owner_random {
     size_t left;
 };
 
-/* Writes a new token. False if the kernel gives no random bytes. */
-bool owner_make(char ret[DLOCK_OWNER_SIZE], const char *machine, pid_t pid, struct owner_random *random);
+/* Writes what all tokens of a process begin with: "machine:pid:". */
+#define OWNER_BEGINNING_SIZE (DLOCK_MACHINE_MAX + 24)
+void owner_begin(char ret[OWNER_BEGINNING_SIZE], const char *machine, pid_t pid);
+
+/* Writes a new token with that beginning. False if the kernel gives no random bytes. */
+bool owner_make(char ret[DLOCK_OWNER_SIZE], const char *beginning, struct owner_random *random);
 
 /* The token without its random part, for messages: machine:pid. */
 void owner_show(char ret[DLOCK_OWNER_SIZE], const char *owner);

@@ -2,6 +2,7 @@
 #include "answer.h"
 
 #include "lock_script.h"
+#include "settings.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -11,16 +12,30 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define NAME_SIZE   (PREFIX_MAX + 1 + DLOCK_KEY_MAX + 1)
+#define NUMBER_SIZE 24
+
 static const char *const NAMES[] = {[ASK_ACQUIRE] = "acquire", [ASK_EXTEND] = "extend", [ASK_RELEASE] = "release",
                                     [ASK_INSPECT] = "inspect", [ASK_BREAK] = "break",   [ASK_PROPOSE] = "propose",
                                     [ASK_SETTLE] = "settle",   [ASK_REPAIR] = "repair", [ASK_RETURN] = "release"};
+
+/* Writes a decimal number; snprintf takes ten times as long, and every request has some. */
+static const char *write_number(char *ret, uint64_t number)
+{
+    char digits[NUMBER_SIZE], *first = digits + sizeof digits - 1;
+    *first = '\0';
+    do
+        *--first = (char)('0' + number % 10);
+    while (number /= 10);
+    return strcpy(ret, first);
+}
 
 /* The words of a command; `numbers` holds those of them that are made here. */
 struct words {
     const char *words[10];
     size_t sizes[10];
     int count;
-    char numbers[3][24];
+    char numbers[3][NUMBER_SIZE];
     int number_count;
 };
 
@@ -32,18 +47,57 @@ static void add_word(struct words *words, const char *word)
 
 static void add_number(struct words *words, uint64_t number)
 {
-    char *text = words->numbers[words->number_count++];
-    snprintf(text, sizeof words->numbers[0], "%" PRIu64, number);
-    add_word(words, text);
+    add_word(words, write_number(words->numbers[words->number_count++], number));
+}
+
+/* Writes a key's name at `at`; returns where the next one goes. */
+static char *write_name(char *at, const char *prefix, const char *separator, const char *text)
+{
+    return stpcpy(stpcpy(stpcpy(at, prefix), separator), text) + 1;
+}
+
+bool answer_may_share(enum question question)
+{
+    return question == ASK_ACQUIRE || question == ASK_EXTEND || question == ASK_RELEASE || question == ASK_RETURN;
+}
+
+static bool has_ttl(enum question question)
+{
+    return question == ASK_ACQUIRE || question == ASK_EXTEND;
+}
+
+/* KEYS: the first one's key, the counter, the other keys. ARGV: operation, owner and ttl of each. */
+long long answer_shared_command(char **ret, const char *prefix, const enum question *questions,
+                                const dlock_request *const *requests, size_t count, bool eval)
+{
+    const char *words[4 + 4 * ANSWER_SHARED_MAX];
+    char names[(ANSWER_SHARED_MAX + 1) * NAME_SIZE], numbers[ANSWER_SHARED_MAX + 1][NUMBER_SIZE];
+    words[0] = eval ? "EVAL" : "EVALSHA";
+    words[1] = eval ? LOCK_SCRIPT : LOCK_SCRIPT_SHA1;
+    words[2] = write_number(numbers[count], count + 1);
+    words[4] = names;
+    char *name = write_name(names, prefix, "#", "fence");
+    for (size_t i = 0; i < count; i++) {
+        words[i == 0 ? 3 : 4 + i] = name;
+        name = write_name(name, prefix, ":", requests[i]->key);
+        const char **at = words + 4 + count + 3 * i;
+        at[0] = NAMES[questions[i]];
+        at[1] = requests[i]->owner;
+        at[2] = has_ttl(questions[i]) ? write_number(numbers[i], requests[i]->ttl_ms) : "";
+    }
+    const size_t needless = has_ttl(questions[count - 1]) ? 0 : 1;
+    return redisFormatSdsCommandArgv(ret, (int)(4 + 4 * count - needless), words, NULL);
 }
 
 long long answer_command(char **ret, enum question question, const char *prefix, const dlock_request *request,
                          const struct details *details, bool eval)
 {
-    char key[1024], counter[512];
+    if (answer_may_share(question))
+        return answer_shared_command(ret, prefix, &question, &request, 1, eval);
+    char key[NAME_SIZE], counter[NAME_SIZE];
     struct words words = {.count = 0};
-    snprintf(key, sizeof key, "%s:%s", prefix, request->key);
-    snprintf(counter, sizeof counter, "%s#fence", prefix);
+    write_name(key, prefix, ":", request->key);
+    write_name(counter, prefix, "#", "fence");
     add_word(&words, eval ? "EVAL" : "EVALSHA");
     add_word(&words, eval ? LOCK_SCRIPT : LOCK_SCRIPT_SHA1);
     add_word(&words, "2");
@@ -65,51 +119,10 @@ long long answer_command(char **ret, enum question question, const char *prefix,
     case ASK_SETTLE:
         add_number(&words, details->fence);
         break;
-    case ASK_ACQUIRE:
-    case ASK_EXTEND:
-        add_number(&words, request->ttl_ms);
-        break;
     default:
         break;
     }
     return redisFormatSdsCommandArgv(ret, words.count, words.words, words.sizes);
-}
-
-bool answer_may_share(enum question question)
-{
-    return question == ASK_ACQUIRE || question == ASK_EXTEND || question == ASK_RELEASE || question == ASK_RETURN;
-}
-
-/* KEYS: the first one's key, the counter, the other keys. ARGV: operation, owner and ttl of each. */
-long long answer_shared_command(char **ret, const char *prefix, const enum question *questions,
-                                const dlock_request *const *requests, size_t count, bool eval)
-{
-    const char *words[4 + 4 * ANSWER_SHARED_MAX];
-    char numbers[ANSWER_SHARED_MAX + 1][16];
-    size_t room = strlen(prefix) + sizeof "#fence";
-    for (size_t i = 0; i < count; i++)
-        room += strlen(prefix) + 1 + strlen(requests[i]->key) + 1;
-    char *names = malloc(room), *name = names;
-    if (!names)
-        return -1;
-    snprintf(numbers[count], sizeof numbers[count], "%u", (unsigned)count + 1);
-    words[0] = eval ? "EVAL" : "EVALSHA";
-    words[1] = eval ? LOCK_SCRIPT : LOCK_SCRIPT_SHA1;
-    words[2] = numbers[count];
-    words[4] = name;
-    name = stpcpy(stpcpy(name, prefix), "#fence") + 1;
-    for (size_t i = 0; i < count; i++) {
-        words[i == 0 ? 3 : 4 + i] = name;
-        name = stpcpy(stpcpy(stpcpy(name, prefix), ":"), requests[i]->key) + 1;
-        const char **at = words + 4 + count + 3 * i;
-        snprintf(numbers[i], sizeof numbers[i], "%" PRIu32, requests[i]->ttl_ms);
-        at[0] = NAMES[questions[i]];
-        at[1] = requests[i]->owner;
-        at[2] = questions[i] == ASK_RELEASE || questions[i] == ASK_RETURN ? "" : numbers[i];
-    }
-    const long long size = redisFormatSdsCommandArgv(ret, (int)(4 + 4 * count), words, NULL);
-    free(names);
-    return size;
 }
 
 void answer_free_command(char *command)

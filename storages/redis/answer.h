@@ -55,7 +55,7 @@ struct details {
 long long answer_command(char **ret, enum question question, const char *prefix, const dlock_request *request,
                          const struct details *details, bool eval);
 
-/* The same for several questions of those that may share a call of the script: 2 to ANSWER_SHARED_MAX. */
+/* The same for several questions of those that may share a call of the script: 1 to ANSWER_SHARED_MAX. */
 #define ANSWER_SHARED_MAX 32
 bool answer_may_share(enum question question);
 long long answer_shared_command(char **ret, const char *prefix, const enum question *questions,

@@ -298,13 +298,16 @@ static void hand_over(struct node *node, const struct node_listener *listener)
     }
 }
 
-/* Reads what is there. TLS may have more than it gives at once. */
-static void read_in(struct node *node, const struct node_listener *listener)
+/* Reads what is there, or if `patience` is not 0 what comes within that time. TLS may have more than it gives at once.
+ */
+static void read_in(struct node *node, const struct node_listener *listener, int64_t patience)
 {
     char bytes[RECEIVE_SIZE];
     ssize_t got = RECEIVE_SIZE;
     while (node->state != NODE_CLOSED && (got == RECEIVE_SIZE || node->stream.tls)) {
-        got = stream_receive(&node->stream, bytes, sizeof bytes);
+        got = patience > 0 ? stream_await(&node->stream, bytes, sizeof bytes, patience)
+                           : stream_receive(&node->stream, bytes, sizeof bytes);
+        patience = 0;
         if (got < 0 && errno == EAGAIN)
             return;
         if (got < 0)
@@ -322,7 +325,7 @@ static void read_in(struct node *node, const struct node_listener *listener)
 /* What the server said before it closed the connection explains more than the error of writing to it. */
 static void write_failed(struct node *node, const struct node_listener *listener)
 {
-    read_in(node, listener);
+    read_in(node, listener, 0);
     if (node->state != NODE_CLOSED)
         broken(node, listener);
 }
@@ -369,7 +372,7 @@ void node_prepare(struct node *node, const struct node_listener *listener, uint3
     }
     /* A server that was restarted, or a firewall, has closed the connection since it was used last. */
     if (node->state == NODE_OPEN && node->owed_count == 0 && now - node->used_at > IDLE_US) {
-        read_in(node, listener);
+        read_in(node, listener, 0);
         if (node->state == NODE_CLOSED)
             node->retry_at = now;
     }
@@ -394,7 +397,7 @@ static void work(struct node *node, const struct node_listener *listener, short 
     if (node->stream.open && (node->out_size > 0 || events & POLLOUT))
         write_out(node, listener);
     if (node->stream.open && events & (POLLIN | POLLHUP | POLLERR))
-        read_in(node, listener);
+        read_in(node, listener, 0);
 }
 
 bool nodes_flush(struct node *nodes, size_t count, const struct node_listener *listener)
@@ -423,6 +426,11 @@ void nodes_wait(struct node *nodes, size_t count, const struct node_listener *li
 {
     if (nodes_flush(nodes, count, listener))
         return;
+    const int64_t left = until - dlock_clock_us();
+    if (count == 1 && left > 0 && nodes->state == NODE_OPEN && nodes->out_size == 0 && !nodes->stream.tls) {
+        read_in(nodes, listener, left);
+        return;
+    }
     struct pollfd polled[NODES_MAX];
     for (size_t i = 0; i < count; i++)
         prepare_poll(&nodes[i], &polled[i]);

@@ -8,7 +8,6 @@
 #define DEFAULT_HOST   "127.0.0.1"
 #define DEFAULT_PORT   6379
 #define DEFAULT_PREFIX "distributed-locks"
-#define PREFIX_MAX     256
 #define TIMEOUT_MAX_MS 600000
 #define GUARD_MAX_MS   DLOCK_TTL_MAX_MS
 #define DATABASE_MAX   1000000

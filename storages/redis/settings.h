@@ -5,7 +5,8 @@
 
 #include "dlock_storage.h"
 
-#define NODES_MAX 31 /* of a quorum: one bit each, and more than anybody has a use for */
+#define PREFIX_MAX 256
+#define NODES_MAX  31 /* of a quorum: one bit each, and more than anybody has a use for */
 
 /* One node. Strings belong to the URL; NULL = not given. */
 struct address {

@@ -2,17 +2,20 @@
 #include "stream.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-#define KEEPALIVE_S 30
+#define KEEPALIVE_S       30
+#define PATIENCE_SLACK_US 10000
 
 void stream_init(struct stream *stream)
 {
@@ -210,6 +213,26 @@ ssize_t stream_receive(struct stream *stream, void *bytes, size_t size)
     if (stream->tls)
         return noted(stream,
                      stream_tls->receive(stream->tls, stream->socket, bytes, size, stream->why, sizeof stream->why));
+    const ssize_t count = recv(stream->socket, bytes, size, MSG_DONTWAIT);
+    return count < 0 ? failed(stream) : count;
+}
+
+/* From now on a plain recv waits that long. It is told again only if it is another time: mostly it is the timeout of
+ * an operation less some microseconds. */
+static void set_patience(struct stream *stream, int64_t patience)
+{
+    if (!stream->patience)
+        fcntl(stream->socket, F_SETFL, 0);
+    if (stream->patience && llabs(stream->patience - patience) <= PATIENCE_SLACK_US)
+        return;
+    const struct timeval time = {.tv_sec = patience / 1000000, .tv_usec = patience % 1000000};
+    setsockopt(stream->socket, SOL_SOCKET, SO_RCVTIMEO, &time, sizeof time);
+    stream->patience = patience;
+}
+
+ssize_t stream_await(struct stream *stream, void *bytes, size_t size, int64_t patience)
+{
+    set_patience(stream, patience);
     const ssize_t count = recv(stream->socket, bytes, size, 0);
     return count < 0 ? failed(stream) : count;
 }
@@ -219,7 +242,7 @@ ssize_t stream_send(struct stream *stream, const void *bytes, size_t size)
     if (stream->tls)
         return noted(stream,
                      stream_tls->send(stream->tls, stream->socket, bytes, size, stream->why, sizeof stream->why));
-    const ssize_t count = send(stream->socket, bytes, size, MSG_NOSIGNAL);
+    const ssize_t count = send(stream->socket, bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT);
     return count < 0 ? failed(stream) : count;
 }
 

@@ -33,6 +33,7 @@ struct stream {
     int64_t try_until;             /* when the next one is tried, if this one does not answer */
     bool connected;                /* the socket is; then comes the handshake of TLS */
     bool open;                     /* all of it is */
+    int64_t patience;              /* of stream_await, as the socket was told it; 0 = it does not block yet */
     bool refused;                  /* a certificate was not accepted: trying again is of no use */
     char why[160];                 /* what is wrong, if something is */
 };
@@ -53,6 +54,10 @@ short stream_events(const struct stream *stream);
 /* As recv and send: bytes, 0 at the end of the stream, -1 with errno EAGAIN, else broken: see `why`. */
 ssize_t stream_receive(struct stream *stream, void *bytes, size_t size);
 ssize_t stream_send(struct stream *stream, const void *bytes, size_t size);
+
+/* As stream_receive, but waits up to about `patience` us (more than 0) for the first byte, without a poll before it: a
+ * system call less in every round trip. Not with TLS. */
+ssize_t stream_await(struct stream *stream, void *bytes, size_t size, int64_t patience);
 
 /* Writes what TLS still holds back. False = broken. */
 bool stream_flush(struct stream *stream);
