@@ -108,6 +108,16 @@ struct dlock_storage {
      * library closes the session and opens a new one when it needs it. */
     void (*execute)(void *session, dlock_request *const *requests, size_t count);
 
+    /* The same in steps, for those who must not wait. All three or none (NULL); then a thread executes for them.
+     * begin sends the requests if it can do that without waiting; false = it cannot, nothing was sent. The requests
+     * stay where they are until proceed says true: all of them are answered. It takes what is there or, if it is to
+     * `wait`, what comes within the operation timeout, which counts from begin; then it says true in any case. Nothing
+     * else is asked of the session in between. When nothing is asked, it may be called without `wait`, and notices a
+     * connection that is gone. */
+    bool (*begin)(void *session, dlock_request *const *requests, size_t count);
+    bool (*proceed)(void *session, bool wait);
+    int (*begun_fd)(void *session); /* readable when proceed has something to do; -1 = the connection is gone */
+
     /* Calls `each` for every live record whose key starts with `prefix` (never NULL), in any order, until it returns
      * false. NULL = UNSUPPORTED. */
     dlock_status (*list)(void *session, const char *prefix,

@@ -39,14 +39,14 @@ void core_init(struct dlock_factory *core, void (*hint)(struct place *first))
     exchange_init(&core->exchange, &core->mutex, &core->source);
     keeper_init(&core->keeper, &core->mutex);
     courier_init(&core->renewals, &core->mutex, &core->source);
-    courier_init(&core->errands, &core->mutex, &core->source);
+    errands_init(&core->errands, &core->mutex, &core->source, &core->keeper, &core->events);
     watcher_init(&core->watcher, &core->mutex, &core->lines, &core->source, hint);
     events_init(&core->events);
 }
 
 void core_stop(struct dlock_factory *core)
 {
-    courier_stop(&core->errands);
+    errands_stop(&core->errands);
     courier_stop(&core->renewals);
     keeper_stop(&core->keeper);
     watcher_stop(&core->watcher);
@@ -80,7 +80,7 @@ void core_unlock(struct dlock_factory *core)
     exchange_deinit(&core->exchange);
     keeper_deinit(&core->keeper);
     courier_deinit(&core->renewals);
-    courier_deinit(&core->errands);
+    errands_deinit(&core->errands);
     watcher_deinit(&core->watcher);
     events_deinit(&core->events);
     lines_deinit(&core->lines);

@@ -5,6 +5,7 @@
 #define DLOCK_SRC_CORE_H
 
 #include "courier.h"
+#include "errands.h"
 #include "events.h"
 #include "exchange.h"
 #include "keeper.h"
@@ -32,7 +33,8 @@ struct dlock_factory {
     struct owner_random random;
     struct exchange exchange;
     struct keeper keeper;
-    struct courier renewals, errands;
+    struct courier renewals;
+    struct errands errands;
     struct lines lines;
     struct watcher watcher;
     struct events events;

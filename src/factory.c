@@ -390,6 +390,10 @@ size_t dlock_factory_events(dlock_factory *core, dlock_event *ret, size_t max)
 {
     if (!core || !ret || core_enter(core, NULL) != DLOCK_OK)
         return 0;
+    events_hush(&core->events);
+    errands_attend(&core->errands);
+    errands_read(&core->errands);
+    errands_send(&core->errands);
     const size_t count = events_take(&core->events, ret, max);
     core_unlock(core);
     return count;

@@ -61,13 +61,13 @@ static void due(struct timer *timer, int64_t now)
 {
     (void)now;
     struct leftover *leftover = (struct leftover *)((char *)timer - offsetof(struct leftover, timer));
-    courier_post(&leftover->core->errands, &leftover->job);
+    errands_post(&leftover->core->errands, &leftover->job);
 }
 
 void leftover_add(struct dlock_factory *core, const char *key, const char *owner, int64_t until)
 {
     if (dlock_clock_us() >= until || keeper_start(&core->keeper) != DLOCK_OK ||
-        courier_start(&core->errands) != DLOCK_OK)
+        errands_start(&core->errands) != DLOCK_OK)
         return;
     const size_t size = strlen(key) + 1;
     struct leftover *leftover = malloc(sizeof *leftover + size);
@@ -86,7 +86,7 @@ void leftover_add(struct dlock_factory *core, const char *key, const char *owner
     if (core->leftovers)
         core->leftovers->before = leftover;
     core->leftovers = leftover;
-    courier_post(&core->errands, &leftover->job);
+    errands_post(&core->errands, &leftover->job);
 }
 
 void leftover_close(struct dlock_factory *core)

@@ -183,7 +183,7 @@ static void send(struct call *call, dlock_operation request)
 {
     call->request = request;
     if (call->asynchronous) {
-        courier_post(&call->lock->factory->errands, &call->job);
+        errands_post(&call->lock->factory->errands, &call->job);
     } else {
         call->ready = true;
         pthread_cond_signal(&call->wake);

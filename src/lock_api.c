@@ -72,14 +72,16 @@ static dlock_status start(struct call call, const struct machine_plan *plan, dlo
 {
     struct dlock_factory *core = call.lock->factory;
     struct call *started = malloc(sizeof *started);
-    dlock_status status = started ? courier_start(&core->errands) : DLOCK_NOMEM;
+    dlock_status status = started ? keeper_start(&core->keeper) : DLOCK_NOMEM;
     if (status == DLOCK_OK)
-        status = keeper_start(&core->keeper);
+        status = errands_start(&core->errands);
     if (status == DLOCK_OK) {
         *started = call;
         started->asynchronous = true;
         call.lock->references++;
+        errands_attend(&core->errands);
         lock_start(started, plan);
+        errands_send(&core->errands);
     } else {
         dlock_error_set(error, status, "out of memory or threads");
         free(started);

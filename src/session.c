@@ -36,13 +36,9 @@ static void fail_all(dlock_request *const *requests, size_t count, const dlock_e
     }
 }
 
-bool session_execute(struct session *session, dlock_request *const *requests, size_t count)
+/* Empties the answers. */
+static void prepare(dlock_request *const *requests, size_t count)
 {
-    dlock_error error;
-    if (session_open(session, &error) != DLOCK_OK) {
-        fail_all(requests, count, &error);
-        return error.status != DLOCK_UNAVAILABLE;
-    }
     for (size_t i = 0; i < count; i++) {
         requests[i]->status = DLOCK_UNAVAILABLE;
         requests[i]->not_done = false;
@@ -50,11 +46,51 @@ bool session_execute(struct session *session, dlock_request *const *requests, si
         requests[i]->info = (dlock_info){0};
         requests[i]->message[0] = '\0';
     }
-    session->source->storage->execute(session->memory, requests, count);
+}
+
+/* Closes the session if it turned out broken. False if any answer is UNAVAILABLE. */
+static bool look(struct session *session, dlock_request *const *requests, size_t count)
+{
     for (size_t i = 0; i < count; i++)
         if (requests[i]->status == DLOCK_UNAVAILABLE) {
             session_close(session);
             return false;
         }
     return true;
+}
+
+bool session_execute(struct session *session, dlock_request *const *requests, size_t count)
+{
+    dlock_error error;
+    if (session_open(session, &error) != DLOCK_OK) {
+        fail_all(requests, count, &error);
+        return error.status != DLOCK_UNAVAILABLE;
+    }
+    prepare(requests, count);
+    session->source->storage->execute(session->memory, requests, count);
+    return look(session, requests, count);
+}
+
+bool session_can_begin(const struct session *session)
+{
+    return session->memory && session->source->storage->begin;
+}
+
+bool session_begin(struct session *session, dlock_request *const *requests, size_t count)
+{
+    prepare(requests, count);
+    return session->source->storage->begin(session->memory, requests, count);
+}
+
+bool session_proceed(struct session *session, dlock_request *const *requests, size_t count, bool wait)
+{
+    if (!session->source->storage->proceed(session->memory, wait))
+        return false;
+    look(session, requests, count);
+    return true;
+}
+
+int session_descriptor(const struct session *session)
+{
+    return session_can_begin(session) ? session->source->storage->begun_fd(session->memory) : -1;
 }

@@ -28,4 +28,12 @@ void session_close(struct session *session);
  * Returns false if any answer is UNAVAILABLE. */
 bool session_execute(struct session *session, dlock_request *const *requests, size_t count);
 
+/* The same in two steps, for those who must not wait; see dlock_storage.begin. A session that is not open cannot begin.
+ * session_begin is false if nothing was sent. session_proceed is true when everything is answered, and then closes a
+ * broken session. session_descriptor is readable when there is something to go on with; -1 = there is no connection. */
+bool session_can_begin(const struct session *session);
+bool session_begin(struct session *session, dlock_request *const *requests, size_t count);
+bool session_proceed(struct session *session, dlock_request *const *requests, size_t count, bool wait);
+int session_descriptor(const struct session *session);
+
 #endif

@@ -440,3 +440,15 @@ void nodes_wait(struct node *nodes, size_t count, const struct node_listener *li
         if (polled[i].revents || nodes[i].state == NODE_CONNECTING)
             work(&nodes[i], listener, polled[i].revents);
 }
+
+void nodes_read(struct node *nodes, size_t count, const struct node_listener *listener)
+{
+    for (size_t i = 0; i < count; i++)
+        if (nodes[i].stream.open)
+            read_in(&nodes[i], listener, 0);
+}
+
+int node_descriptor(const struct node *node)
+{
+    return node->state == NODE_OPEN && !node->stream.tls ? node->stream.socket : -1;
+}

@@ -82,6 +82,12 @@ void nodes_wait(struct node *nodes, size_t count, const struct node_listener *li
 /* Writes what can be written now. True if a connection came or went by that. */
 bool nodes_flush(struct node *nodes, size_t count, const struct node_listener *listener);
 
+/* Reads what is there, without waiting. */
+void nodes_read(struct node *nodes, size_t count, const struct node_listener *listener);
+
+/* The socket of one that can be asked without waiting, which is readable when it answers; -1 = this one is not. */
+int node_descriptor(const struct node *node);
+
 /* Is its connection being made, for the first time in this session? Those who ask wait for it longer. */
 bool node_is_arriving(const struct node *node);
 

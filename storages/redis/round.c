@@ -598,18 +598,18 @@ static void start(struct redis_session *session, struct task *task, int64_t now)
     step(session, task, now);
 }
 
-static void start_what_can(struct redis_session *session, size_t count)
+static void start_what_can(struct redis_session *session)
 {
     const int64_t now = dlock_clock_us();
-    for (struct task *task = session->tasks; task < session->tasks + count; task++)
+    for (struct task *task = session->tasks; task < session->tasks + session->task_count; task++)
         if (task->phase == PHASE_WAITING && !has_to_wait(session, task))
             start(session, task, now);
 }
 
-static void start_and_send(struct redis_session *session, size_t count)
+static void start_and_send(struct redis_session *session)
 {
     do
-        start_what_can(session, count);
+        start_what_can(session);
     while (!send_out(session));
 }
 
@@ -617,7 +617,7 @@ static void begin(struct redis_session *session, dlock_request *const *requests,
 {
     const int64_t last_deadline = dlock_clock_us() + (int64_t)session->options->timeout_ms * 1000;
     session->batch++;
-    session->open_tasks = count;
+    session->task_count = session->open_tasks = count;
     for (size_t i = 0; i < session->node_count; i++)
         session->outboxes[i].count = session->outboxes[i].sent = 0;
     memset(session->answers, 0, count * session->node_count * sizeof *session->answers);
@@ -629,18 +629,34 @@ static void begin(struct redis_session *session, dlock_request *const *requests,
 }
 
 /* Waits for what comes next, or for the first deadline, and lets tasks run out of time. */
-static void wait_once(struct redis_session *session, size_t count, const struct node_listener *listener)
+static void wait_once(struct redis_session *session, const struct node_listener *listener)
 {
     int64_t until = INT64_MAX;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < session->task_count; i++) {
         const int64_t deadline = deadline_of(session, &session->tasks[i]);
         until = deadline < until ? deadline : until;
     }
     nodes_wait(session->nodes, session->node_count, listener, until);
     const int64_t now = dlock_clock_us();
-    for (size_t i = 0; i < count && now >= until; i++)
+    for (size_t i = 0; i < session->task_count && now >= until; i++)
         if (now >= deadline_of(session, &session->tasks[i]))
             time_out(session, &session->tasks[i], now);
+}
+
+bool round_proceed(void *memory, bool wait)
+{
+    struct redis_session *session = memory;
+    const struct node_listener listener = {session, replied, failed};
+    if (!wait) {
+        nodes_read(session->nodes, session->node_count, &listener);
+        start_and_send(session);
+    }
+    while (wait && session->open_tasks > 0) {
+        wait_once(session, &listener);
+        start_and_send(session);
+    }
+    nodes_flush(session->nodes, session->node_count, &listener);
+    return session->open_tasks == 0;
 }
 
 void round_execute(void *memory, dlock_request *const *requests, size_t count)
@@ -656,12 +672,30 @@ void round_execute(void *memory, dlock_request *const *requests, size_t count)
     }
     begin(session, requests, count);
     session_prepare(session, &listener);
-    start_and_send(session, count);
-    while (session->open_tasks > 0) {
-        wait_once(session, count, &listener);
-        start_and_send(session, count);
-    }
+    start_and_send(session);
+    round_proceed(session, true);
+}
+
+bool round_begin(void *memory, dlock_request *const *requests, size_t count)
+{
+    struct redis_session *session = memory;
+    const struct node_listener listener = {session, replied, failed};
+    if (spread(session) || round_descriptor(session) < 0 || !make_room(session, count))
+        return false;
+    begin(session, requests, 0);
+    session_prepare(session, &listener);
+    if (round_descriptor(session) < 0)
+        return false;
+    begin(session, requests, count);
+    start_and_send(session);
     nodes_flush(session->nodes, session->node_count, &listener);
+    return true;
+}
+
+int round_descriptor(void *memory)
+{
+    const struct redis_session *session = memory;
+    return node_descriptor(session->nodes);
 }
 
 void round_close(struct redis_session *session)

@@ -19,7 +19,7 @@ struct redis_session {
     struct task *tasks; /* of the batch that is on its way: see round.c */
     struct answer *answers;
     struct outbox *outboxes; /* one per node */
-    size_t task_room, open_tasks;
+    size_t task_room, task_count, open_tasks;
     uint32_t batch;
 
     struct watch *watch; /* NULL until the first key is watched: see watch.c */
@@ -44,6 +44,12 @@ dlock_status session_refuse(const struct node *node, const struct redisReply *re
 
 /* dlock_storage.execute, in round.c; what it works with is freed by round_close. */
 void round_execute(void *memory, dlock_request *const *requests, size_t count);
+
+/* dlock_storage.begin and what belongs to it. Of one node that is connected and has no TLS. */
+bool round_begin(void *memory, dlock_request *const *requests, size_t count);
+bool round_proceed(void *memory, bool wait);
+int round_descriptor(void *memory);
+
 void round_close(struct redis_session *session);
 
 /* dlock_storage.list and .check, in files of these names. */
