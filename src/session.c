@@ -50,6 +50,9 @@ bool session_execute(struct session *session, dlock_request *const *requests, si
         requests[i]->info = (dlock_info){0};
         requests[i]->message[0] = '\0';
     }
+    struct session_counts *counts = session->source->counts;
+    atomic_fetch_add_explicit(&counts->requests, count, memory_order_relaxed);
+    atomic_fetch_add_explicit(&counts->batches, 1, memory_order_relaxed);
     session->source->storage->execute(session->memory, requests, count);
     for (size_t i = 0; i < count; i++)
         if (requests[i]->status == DLOCK_UNAVAILABLE) {
