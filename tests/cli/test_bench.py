@@ -1,0 +1,135 @@
+"""dlock bench: what it prints as a table, as JSON and as a chart; that it leaves nothing behind, also when it is
+interrupted. No figure is looked at, but for those that do not depend on time."""
+import json
+import os
+import re
+import signal
+import xml.etree.ElementTree
+
+from world import World, cases, check, equal, main, read, until
+
+SVG = '{http://www.w3.org/2000/svg}'
+OPERATIONS = ('pair', 'threads-8', 'threads-64', 'threads-256', 'async', 'handover', 'start', 'run')
+COSTS = [('waiters', 'requests_per_second'), ('waiters', 'bytes_per_waiter'), ('waiters-10', 'requests_per_second'),
+         ('renewal', 'renewals_per_second'), ('renewal', 'batches_per_second'), ('renewal', 'cpu_percent'),
+         ('renewal', 'lost'), ('renewal', 'bytes_per_lock'), ('size', 'library_bytes'), ('size', 'command_bytes')]
+
+
+def nothing_held(w):
+    equal(json.loads(w.expect(0, 'list', '--json').out), [], 'locks that are held')
+
+
+def held(w, process, measure):
+    """The fences of the locks that a measure holds at this moment."""
+    return {each['fence'] for each in json.loads(w.expect(0, 'list', '--json').out)
+            if each['key'].startswith('dlock-bench-%d-%s-' % (process.pid, measure))}
+
+
+def case_table_of_every_measure():
+    with World() as w:
+        done = w.expect(0, 'bench', '--time', '50ms')
+        equal(done.err, '', 'standard error')
+        lines = done.out.splitlines()
+        check(lines[0] == 'storage      ' + w.env['DLOCK_STORE'], done)
+        check(max(map(len, lines)) <= 100, 'the table is too wide: %r' % done)
+        starts = [line.split()[0] for line in lines if line]
+        # Where a machine is so busy that an operation takes longer than its measure, that one has no row.
+        equal([name for name in starts[3:] if name not in OPERATIONS],
+              ['MEASURE', 'MEASURE'] + [measure for measure, _ in COSTS], 'rows')
+        check('pair' in starts and 'run' in starts, done)
+        nothing_held(w)
+
+
+def case_json_of_every_measure():
+    with World() as w:
+        done = w.expect(0, 'bench', '--json', '--time', '0.1')
+        found = json.loads(done.out)
+        equal((found['storage'], found['time_ms'], found['interrupted']), (w.env['DLOCK_STORE'], 100, False), 'head')
+        equal([(each['measure'], each['cost']) for each in found['costs']], COSTS, 'costs')
+        by_name = {each['measure']: each for each in found['operations']}
+        check(set(by_name) <= set(OPERATIONS) and 'pair' in by_name, found)
+        for row in by_name.values():
+            equal(sorted(row), ['batches', 'count', 'measure', 'median_us', 'p999_us', 'p99_us', 'per_second', 'requests',
+                                'what'], 'members of an operation')
+            check(row['median_us'] > 0 and row['count'] > 0, row)
+            equal((row['p99_us'] is None, row['p999_us'] is None), (row['count'] < 100, row['count'] < 1000),
+                  'percentiles that are left out of %r' % row)
+        # One request each to acquire and to release, whatever the machine does; a batch each when nobody shares it.
+        for name in set(by_name) & {'pair', 'threads-8', 'threads-64', 'async'}:
+            equal(by_name[name]['requests'], 2, 'requests of ' + name)
+        equal(by_name['pair']['batches'], 2, 'batches of pair')
+        values = {(each['measure'], each['cost']): each['value'] for each in found['costs']}
+        check(values['renewal', 'renewals_per_second'] >= values['renewal', 'batches_per_second'], values)
+        nothing_held(w)
+
+
+def case_only_some_measures():
+    with World() as w:
+        rows = json.loads(w.expect(0, 'bench', '--json', '--time', '10ms', '--only', 'size,start').out)
+        equal([each['measure'] for each in rows['operations']], ['start'], 'operations')
+        equal([each['measure'] for each in rows['costs']], ['size', 'size'], 'costs')
+        for wrong in ('pairs', 'pair,', 'pair,,size', 'pair size', ','):
+            done = w.expect(64, 'bench', '--only', wrong)
+            check(re.search(r"--only: '.*' is no measure; expected some of pair, threads-8, .*, size$", done.err), done)
+        w.expect(64, 'bench', '--only', '')
+        check("'k' is too much; expected no argument" in w.expect(64, 'bench', 'k').err, 'bench takes a key')
+
+
+def case_chart():
+    with World() as w:
+        w.env['DLOCK_STORE'] = 'sqlite:' + w.file('a<&b.db')
+        w.expect(0, 'bench', '--time', '50ms', '--only', 'pair,start,size', '--svg', w.file('times.svg'))
+        root = xml.etree.ElementTree.fromstring(read(w.file('times.svg')))
+        texts = [each.text for each in root.iter(SVG + 'text')]
+        for text in (w.env['DLOCK_STORE'], 'acquire + release, one thread', 'dlock --version'):
+            check(text in texts, '%r is not in the chart: %r' % (text, texts))
+        check(len(list(root.iter(SVG + 'rect'))) >= 3, 'the chart has no bars')
+        check('prefers-color-scheme' in read(w.file('times.svg')), 'no dark colours')
+        done = w.expect(74, 'bench', '--only', 'pair', '--svg', w.file('missing/times.svg'))
+        check(done.err.startswith('dlock: cannot write ' + w.file('missing/times.svg')), done)
+        equal(done.out, '', 'what was measured before')
+
+
+def case_interrupted_bench_prints_what_it_found():
+    with World() as w:
+        process = w.start('bench', '--json', '--time', '1h', '--only', 'pair,async')
+        seen = set()
+        until(lambda: seen.update(held(w, process, 'pair')) or len(seen) > 2, 'locks are taken')
+        process.send_signal(signal.SIGINT)
+        done = w.end(process)
+        equal(done.code, 128 + signal.SIGINT, 'exit status of\n%r' % done)
+        found = json.loads(done.out)
+        equal(found['interrupted'], True, 'interrupted')
+        equal([each['measure'] for each in found['operations']], ['pair'], 'measures')
+        nothing_held(w)
+
+
+def case_terminated_bench_releases_what_it_holds():
+    for measure in ('renewal', 'waiters-10', 'async', 'handover', 'threads-64'):
+        with World() as w:
+            process = w.start('bench', '--time', '1h', '--only', measure)
+            until(lambda: held(w, process, measure), measure + ' holds locks')
+            process.send_signal(signal.SIGTERM)
+            done = w.end(process)
+            equal((done.code, done.err), (128 + signal.SIGTERM, ''), 'how it ended')
+            nothing_held(w)
+
+
+def case_storage_that_fails():
+    with World() as w:
+        w.env['DLOCK_STORE'] = 'sqlite:' + w.file('missing/locks.db')
+        done = w.expect(69, 'bench')
+        check(w.file('missing') in done.err, done)
+        equal(json.loads(w.expect(69, 'bench', '--json').out)['operations'], [], 'operations')
+        w.expect(64, 'bench', '-S', 'sqlite:/a?wrong=1')
+        w.expect(69, 'bench', '-S', 'nothing:/a')
+
+
+def case_storage_that_processes_do_not_share():
+    with World() as w:
+        w.env['DLOCK_MODULE_PATH'] = os.environ['MODULES']
+        done = w.expect(69, 'bench', '-S', 'several://a', '--only', 'handover', '--time', '10s')
+        check('two processes held a key at once' in done.err, done)
+
+
+main(cases(globals()))
