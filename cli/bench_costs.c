@@ -3,6 +3,7 @@
  * Called by bench.c. */
 #include "bench.h"
 
+#include <assert.h>
 #include <dlfcn.h>
 #include <malloc.h>
 #include <poll.h>
@@ -125,6 +126,7 @@ dlock_status bench_waiters(struct bench *b, size_t count, dlock_error *error)
     dlock_factory *holder = NULL;
     dlock *held = NULL;
 
+    assert(count > 0 && count <= FACTORIES_MAX);
     options.renew = true;
     dlock_status status = bench_open(b, &holder, error);
     if (status == DLOCK_OK)
@@ -192,11 +194,12 @@ static dlock_status hold_idle(struct bench *b, dlock_factory *factory, dlock **l
     dlock_event event;
     while (dlock_factory_events(factory, &event, 1) == 1)
         lost += event.type == DLOCK_EVENT_LOST;
-    bench_add_cost(b, "renewals_per_second", "renewals, ttl 3 s", "a second", 1,
-                   (double)(after.requests - before.requests) / seconds);
-    bench_add_cost(b, "batches_per_second", "batches that they travel in", "a second", 1,
-                   (double)(after.batches - before.batches) / seconds);
-    bench_add_cost(b, "cpu_percent", "processor time of this process", "% of one core", 2, used / seconds * 100);
+    const double renewals = (double)(after.requests - before.requests),
+                 batches = (double)(after.batches - before.batches);
+    bench_add_cost(b, "renewals_per_second", "renewals, ttl 3 s", "a second", 0, renewals / seconds);
+    bench_add_cost(b, "renewals_per_batch", "of them in a batch", "", 1, batches > 0 ? renewals / batches : -1);
+    bench_add_cost(b, "cpu_us_per_renewal", "processor time of each", "us, of this process", 2,
+                   renewals > 0 ? used / renewals * 1e6 : -1);
     bench_add_cost(b, "lost", "lost", "", 0, (double)lost);
     bench_add_cost(b, "bytes_per_lock", "memory of each", "bytes", 0, more / (double)(count - 1));
     return DLOCK_OK;
