@@ -48,16 +48,24 @@ static void interrupt(int signal)
     interrupted = signal;
 }
 
-/* The first signal ends the bench in order; a second one, if a storage hangs, at once. */
+static void catch_signal(int signal, int flags)
+{
+    const struct sigaction action = {.sa_handler = interrupt, .sa_flags = flags};
+    struct sigaction before;
+
+    if (sigaction(signal, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+        sigaction(signal, &action, NULL);
+}
+
+/* The first signal ends the bench in order; a second one, if a storage hangs, at once. When nobody reads the output any
+ * more, there may be several rows to come, and locks to release. */
 static void catch_signals(void)
 {
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
-    const struct sigaction action = {.sa_handler = interrupt, .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
-    struct sigaction before;
 
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
-        if (sigaction(signals[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
-            sigaction(signals[i], &action, NULL);
+        catch_signal(signals[i], (int)(SA_RESETHAND | SA_RESTART));
+    catch_signal(SIGPIPE, SA_RESTART);
 }
 
 int64_t bench_now_ns(void)

@@ -103,8 +103,11 @@ static void put_row(FILE *file, const struct axis *axis, const struct bench_row 
     double x = put_part(file, axis, "median", LEFT, row->median_us, y);
     x = put_part(file, axis, "p99", x, row->p99_us, y);
     put_part(file, axis, "p999", x, row->p999_us, y);
-    fprintf(file, "<text class=\"small\" x=\"%d\" y=\"%d\">%s to %s</text>\n", RIGHT + 10, y + 12,
-            bench_show_time(row->median_us, median), bench_show_time(longest(row), last));
+    fprintf(file, "<text class=\"small\" x=\"%d\" y=\"%d\">%s", RIGHT + 10, y + 12,
+            bench_show_time(row->median_us, median));
+    if (row->p99_us >= 0)
+        fprintf(file, " to %s", bench_show_time(longest(row), last));
+    fputs("</text>\n", file);
 }
 
 bool bench_write_svg(const struct bench *b, const char *where, FILE *file)

@@ -115,6 +115,15 @@ def case_terminated_bench_releases_what_it_holds():
             nothing_held(w)
 
 
+def case_bench_that_nobody_reads_releases_what_it_holds():
+    with World() as w:
+        process = w.start('bench', '--time', '100ms', '--only', 'pair,async,threads-8')
+        process.stdout.close()
+        equal((process.wait(), process.stderr.read()),
+              (74, 'dlock: cannot write to standard output: Broken pipe\n'), 'how it ended')
+        nothing_held(w)
+
+
 def case_storage_that_fails():
     with World() as w:
         w.env['DLOCK_STORE'] = 'sqlite:' + w.file('missing/locks.db')
