@@ -39,7 +39,7 @@ static void *work(void *arg)
     pthread_mutex_lock(&crew->gate);
     const int64_t end_ns = crew->end_ns;
     pthread_mutex_unlock(&crew->gate);
-    while (w->status == DLOCK_OK && !crew->failed && bench_goes_on(end_ns)) {
+    while (w->status == DLOCK_OK) {
         const int64_t begin_ns = bench_now_ns();
         w->status = dlock_acquire(lock, NULL, &w->error);
         if (w->status == DLOCK_OK)
@@ -48,6 +48,8 @@ static void *work(void *arg)
             histogram_add(&w->times, bench_now_ns() - begin_ns);
         else
             crew->failed = true;
+        if (crew->failed || !bench_goes_on(end_ns))
+            break;
     }
     dlock_free(lock);
     return NULL;

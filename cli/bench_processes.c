@@ -176,11 +176,13 @@ static dlock_status run_again(struct bench *b, const char *const *arguments, dlo
         return bench_fail(error, "cannot measure");
     dlock_status status = run_once(arguments, error); /* makes a store, and fills the file cache */
     const int64_t begin_ns = bench_now_ns(), end_ns = bench_end_ns(b, 0);
-    while (status == DLOCK_OK && bench_goes_on(end_ns)) {
+    while (status == DLOCK_OK) {
         const int64_t before_ns = bench_now_ns();
         status = run_once(arguments, error);
         if (status == DLOCK_OK)
             histogram_add(times, bench_now_ns() - before_ns);
+        if (!bench_goes_on(end_ns))
+            break;
     }
     bench_add_row(b, times, (double)(bench_now_ns() - begin_ns) / 1e9, NULL);
     free(times);

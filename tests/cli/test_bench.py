@@ -11,8 +11,15 @@ from world import World, cases, check, equal, main, read, until
 SVG = '{http://www.w3.org/2000/svg}'
 OPERATIONS = ('pair', 'threads-8', 'threads-64', 'threads-256', 'async', 'handover', 'start', 'run')
 COSTS = [('waiters', 'requests_per_second'), ('waiters', 'bytes_per_waiter'), ('waiters-10', 'requests_per_second'),
-         ('renewal', 'renewals_per_second'), ('renewal', 'renewals_per_batch'),
-         ('renewal', 'cpu_us_per_renewal'), ('renewal', 'lost'), ('renewal', 'bytes_per_lock'), ('size', 'library_bytes'), ('size', 'command_bytes')]
+         ('renewal', 'renewals_per_second'), ('renewal', 'renewals_per_batch'), ('renewal', 'cpu_us_per_renewal'),
+         ('renewal', 'lost'), ('renewal', 'bytes_per_lock'), ('size', 'library_bytes'), ('size', 'command_bytes')]
+
+
+def bench(w, *arguments):
+    """A bench that succeeds. It does much, so on a busy machine it may take long."""
+    done = w.end(w.start('bench', *arguments), patience=280)
+    equal((done.code, done.err), (0, ''), 'how it ended')
+    return done.out
 
 
 def nothing_held(w):
@@ -25,29 +32,26 @@ def held(w, process, measure):
             if each['key'].startswith('dlock-bench-%d-%s-' % (process.pid, measure))}
 
 
-def case_table_of_every_measure():
+def case_table():
     with World() as w:
-        done = w.expect(0, 'bench', '--time', '50ms')
-        equal(done.err, '', 'standard error')
-        lines = done.out.splitlines()
-        check(lines[0] == 'storage      ' + w.env['DLOCK_STORE'], done)
-        check(max(map(len, lines)) <= 100, 'the table is too wide: %r' % done)
+        lines = bench(w, '--time', '50ms', '--only', 'pair,threads-64,handover,run,renewal,size').splitlines()
+        check(lines[0] == 'storage      ' + w.env['DLOCK_STORE'], lines)
+        check(max(map(len, lines)) <= 100, 'the table is too wide: %r' % lines)
         starts = [line.split()[0] for line in lines if line]
-        # Where a machine is so busy that an operation takes longer than its measure, that one has no row.
+        # A hand-over whose waiter was not asleep in time does not count, so on a busy machine there may be none.
         equal([name for name in starts[3:] if name not in OPERATIONS],
-              ['MEASURE', 'MEASURE'] + [measure for measure, _ in COSTS], 'rows')
-        check('pair' in starts and 'run' in starts, done)
+              ['MEASURE', 'MEASURE'] + [measure for measure, _ in COSTS if measure in ('renewal', 'size')], 'rows')
+        check({'pair', 'threads-64', 'run'} <= set(starts), lines)
         nothing_held(w)
 
 
 def case_json_of_every_measure():
     with World() as w:
-        done = w.expect(0, 'bench', '--json', '--time', '0.1')
-        found = json.loads(done.out)
+        found = json.loads(bench(w, '--json', '--time', '0.1'))
         equal((found['storage'], found['time_ms'], found['interrupted']), (w.env['DLOCK_STORE'], 100, False), 'head')
         equal([(each['measure'], each['cost']) for each in found['costs']], COSTS, 'costs')
         by_name = {each['measure']: each for each in found['operations']}
-        check(set(by_name) <= set(OPERATIONS) and 'pair' in by_name, found)
+        equal(set(OPERATIONS) - set(by_name) - {'handover'}, set(), 'measures that are missing')
         for row in by_name.values():
             equal(sorted(row), ['batches', 'count', 'measure', 'median_us', 'p999_us', 'p99_us', 'per_second', 'requests',
                                 'what'], 'members of an operation')
@@ -55,17 +59,15 @@ def case_json_of_every_measure():
             equal((row['p99_us'] is None, row['p999_us'] is None), (row['count'] < 100, row['count'] < 1000),
                   'percentiles that are left out of %r' % row)
         # One request each to acquire and to release, whatever the machine does; a batch each when nobody shares it.
-        for name in set(by_name) & {'pair', 'threads-8', 'threads-64', 'async'}:
+        for name in ('pair', 'threads-8', 'threads-64', 'async'):
             equal(by_name[name]['requests'], 2, 'requests of ' + name)
         equal(by_name['pair']['batches'], 2, 'batches of pair')
-        values = {(each['measure'], each['cost']): each['value'] for each in found['costs']}
-        check(values['renewal', 'renewals_per_batch'] >= 1, values)
         nothing_held(w)
 
 
 def case_only_some_measures():
     with World() as w:
-        rows = json.loads(w.expect(0, 'bench', '--json', '--time', '10ms', '--only', 'size,start').out)
+        rows = json.loads(bench(w, '--json', '--time', '10ms', '--only', 'size,start'))
         equal([each['measure'] for each in rows['operations']], ['start'], 'operations')
         equal([each['measure'] for each in rows['costs']], ['size', 'size'], 'costs')
         for wrong in ('pairs', 'pair,', 'pair,,size', 'pair size', ','):
@@ -78,7 +80,7 @@ def case_only_some_measures():
 def case_chart():
     with World() as w:
         w.env['DLOCK_STORE'] = 'sqlite:' + w.file('a<&b.db')
-        w.expect(0, 'bench', '--time', '50ms', '--only', 'pair,start,size', '--svg', w.file('times.svg'))
+        bench(w, '--time', '50ms', '--only', 'pair,start,size', '--svg', w.file('times.svg'))
         root = xml.etree.ElementTree.fromstring(read(w.file('times.svg')))
         texts = [each.text for each in root.iter(SVG + 'text')]
         for text in (w.env['DLOCK_STORE'], 'acquire + release, one thread', 'dlock --version'):
