@@ -184,40 +184,51 @@ void bench_add_cost(struct bench *b, const char *name, const char *what, const c
 
 /* ---- the whole ------------------------------------------------------------------------------------------------ */
 
-/* Is the measure among those that `only` names, with commas between? */
+static bool is_named(const char *name, const char *word, size_t length)
+{
+    return strlen(name) == length && memcmp(name, word, length) == 0;
+}
+
+/* The next name of a list with commas between. */
+static const char *next(const char *word)
+{
+    const char *comma = strchr(word, ',');
+
+    return comma ? comma + 1 : NULL;
+}
+
+/* Is the measure among those that `only` names? */
 static bool is_chosen(const char *only, const char *name)
 {
-    const size_t length = strlen(name);
+    bool chosen = !only;
 
-    if (!only)
-        return true;
-    for (;; only++) {
-        const size_t n = strcspn(only, ",");
-        if (n == length && memcmp(only, name, n) == 0)
+    for (const char *word = only; word && !chosen; word = next(word))
+        chosen = is_named(name, word, strcspn(word, ","));
+    return chosen;
+}
+
+static bool is_measure(const char *word, size_t length)
+{
+    for (size_t i = 0; i < MEASURE_COUNT; i++)
+        if (is_named(measures[i].name, word, length))
             return true;
-        only += n;
-        if (!*only)
-            return false;
-    }
+    return false;
 }
 
 /* Says which name of the list is no measure; false if there is one. */
 static bool check_choice(const char *only)
 {
-    for (const char *word = only; word; word = strchr(word, ',') ? strchr(word, ',') + 1 : NULL) {
-        const int n = (int)strcspn(word, ",");
-        char names[256] = "", name[64];
-        bool found = false;
-        for (size_t i = 0; i < MEASURE_COUNT; i++) {
-            const size_t length = strlen(names);
-            snprintf(names + length, sizeof names - length, "%s%s", i ? ", " : "", measures[i].name);
-            snprintf(name, sizeof name, "%.*s", n < 60 ? n : 60, word);
-            found = found || strcmp(name, measures[i].name) == 0;
-        }
-        if (!found) {
-            report_error("bench: --only: '%.*s' is no measure; expected some of %s", n < 60 ? n : 60, word, names);
-            return false;
-        }
+    char names[256] = "";
+
+    for (const char *word = only; word; word = next(word)) {
+        const size_t length = strcspn(word, ",");
+        if (is_measure(word, length))
+            continue;
+        for (size_t i = 0; i < MEASURE_COUNT; i++)
+            snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i ? ", " : "", measures[i].name);
+        report_error("bench: --only: '%.*s' is no measure; expected some of %s", (int)(length < 60 ? length : 60), word,
+                     names);
+        return false;
     }
     return true;
 }

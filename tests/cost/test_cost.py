@@ -1,4 +1,4 @@
-"""What things cost, counted: bytes, instructions, system calls, requests, and what has to be loaded. No time is looked at.
+"""What things cost, counted: bytes, instructions, system calls, requests, and what has to be loaded. Never a time.
 
 A bound is about 1.3 times what was found when it was set, so that another compiler or library does not break it, but
 another allocation, thread switch or round trip does. Who makes something dearer on purpose moves the bound, and says
@@ -87,8 +87,8 @@ def case_system_calls_of_a_pair():
     # Only random bytes, for several owners at once.
     bounded('system calls of the library for a pair', system_calls_of_a_pair(), 0.1)
     with Folder() as folder:
-        bounded('system calls of a pair in SQLite', system_calls_of_a_pair('sqlite:' + os.path.join(folder, 'locks.db')),
-                24)
+        url = 'sqlite:' + os.path.join(folder, 'locks.db')
+        bounded('system calls of a pair in SQLite', system_calls_of_a_pair(url), 24)
 
 
 def on_a_server(name, bound):
