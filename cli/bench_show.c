@@ -9,7 +9,7 @@
 #include "text.h"
 
 #define ROW_FORMAT  "%-11s  %-32s %10s %9s %9s %9s %9s\n"
-#define COST_FORMAT "%-11s  %-52s %10s %s\n"
+#define COST_FORMAT "%-11s  %-52s %10s%s%s\n"
 
 /* Three digits that count, and the unit that makes them short. */
 const char *bench_show_time(double us, char to[BENCH_TIME_SIZE])
@@ -69,10 +69,11 @@ void bench_show_cost(struct bench *b, const struct bench_cost *cost)
     char value[BENCH_TIME_SIZE], what[96];
 
     if (!b->heads[1])
-        printf("\n" COST_FORMAT, "MEASURE", "COST", "VALUE", "");
+        printf("\n" COST_FORMAT, "MEASURE", "COST", "VALUE", "", "");
     b->heads[1] = true;
     snprintf(what, sizeof what, "%s: %s", cost->of, cost->what);
-    printf(COST_FORMAT, cost->measure, what, show_number(cost->value, cost->decimals, value), cost->unit);
+    printf(COST_FORMAT, cost->measure, what, show_number(cost->value, cost->decimals, value), *cost->unit ? " " : "",
+           cost->unit);
     fflush(stdout);
 }
 

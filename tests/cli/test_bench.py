@@ -37,6 +37,7 @@ def case_table():
         lines = bench(w, '--time', '50ms', '--only', 'pair,threads-64,handover,run,renewal,size').splitlines()
         check(lines[0] == 'storage      ' + w.env['DLOCK_STORE'], lines)
         check(max(map(len, lines)) <= 100, 'the table is too wide: %r' % lines)
+        equal([line for line in lines if line != line.rstrip()], [], 'lines that end with spaces')
         starts = [line.split()[0] for line in lines if line]
         # A hand-over whose waiter was not asleep in time does not count, so on a busy machine there may be none.
         equal([name for name in starts[3:] if name not in OPERATIONS],
