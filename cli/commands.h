@@ -14,5 +14,6 @@ int command_status(const struct settings *settings); /* show.c */
 int command_list(const struct settings *settings);
 int command_break(const struct settings *settings); /* break.c */
 int command_check(const struct settings *settings); /* check.c */
+int command_bench(const struct settings *settings); /* bench.c */
 
 #endif

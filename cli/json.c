@@ -93,14 +93,28 @@ void json_integer(struct json *j, const char *member, int64_t value)
     put(j, "%" PRId64, value);
 }
 
-void json_milliseconds(struct json *j, const char *member, int64_t value)
+static void null(struct json *j, const char *member)
 {
-    if (value >= 0) {
-        json_integer(j, member, value);
-        return;
-    }
     name(j, member);
     put(j, "null");
+}
+
+void json_number(struct json *j, const char *member, double value)
+{
+    if (value >= 0) {
+        name(j, member);
+        put(j, "%.3f", value);
+    } else {
+        null(j, member);
+    }
+}
+
+void json_milliseconds(struct json *j, const char *member, int64_t value)
+{
+    if (value >= 0)
+        json_integer(j, member, value);
+    else
+        null(j, member);
 }
 
 void json_fence(struct json *j, uint64_t fence)

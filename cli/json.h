@@ -27,6 +27,7 @@ void json_array(struct json *j, const char *name); /* "name":[ ... its members h
 void json_array_end(struct json *j);
 void json_text(struct json *j, const char *name, const char *value);
 void json_integer(struct json *j, const char *name, int64_t value);
+void json_number(struct json *j, const char *name, double value);        /* a negative one, not known, is null */
 void json_milliseconds(struct json *j, const char *name, int64_t value); /* a negative one, not known, is null */
 void json_fence(struct json *j, uint64_t fence);
 void json_flag(struct json *j, const char *name, bool value);

@@ -14,7 +14,7 @@
 static int (*const commands[COMMAND_COUNT])(const struct settings *) = {
     [COMMAND_RUN] = command_run,       [COMMAND_ACQUIRE] = command_acquire, [COMMAND_RELEASE] = command_release,
     [COMMAND_EXTEND] = command_extend, [COMMAND_STATUS] = command_status,   [COMMAND_LIST] = command_list,
-    [COMMAND_BREAK] = command_break,   [COMMAND_CHECK] = command_check,
+    [COMMAND_BREAK] = command_break,   [COMMAND_CHECK] = command_check,     [COMMAND_BENCH] = command_bench,
 };
 
 /* If dlock was started with standard input, output or error closed, the next file that it opens would take their

@@ -22,6 +22,7 @@
 #define LIST    (1u << COMMAND_LIST)
 #define BREAK   (1u << COMMAND_BREAK)
 #define CHECK   (1u << COMMAND_CHECK)
+#define BENCH   (1u << COMMAND_BENCH)
 #define NONE    (1u << COMMAND_COUNT)
 #define ALL     (NONE - 1)
 
@@ -76,6 +77,10 @@ static const struct option options[] = {
     {0, "foreground", NULL, FLAG, FIELD(foreground), 0, 0, RUN,
      "leave the command in dlock's process group, and the terminal alone"},
     {0, "owner", "OWNER", TEXT, FIELD(owner), 0, 0, RELEASE | EXTEND, "who holds the lock (default: $DLOCK_OWNER)"},
+    {0, "time", "SECS", DURATION, FIELD(time_ms), 1, DURATION_MAX_MS, BENCH,
+     "how long each measure takes (default: 2)"},
+    {0, "only", "NAMES", TEXT, FIELD(only), 0, 0, BENCH, "the measures to make, with commas between (default: all)"},
+    {0, "svg", "FILE", TEXT, FIELD(svg), 0, 0, BENCH, "write a chart of the times as well"},
     {0, "force", NULL, FLAG, FIELD(force), 0, 0, BREAK, "do not ask"},
     {'q', "quiet", NULL, FLAG, FIELD(quiet), 0, 0, RUN | ACQUIRE, "no messages but errors"},
     {'v', "verbose", NULL, FLAG, FIELD(verbose), 0, 0, RUN | ACQUIRE, "say on standard error what happens"},
@@ -113,7 +118,15 @@ static const struct {
     [COMMAND_CHECK] = {"check", "", "try a storage out, measure it, and warn of weak settings",
                        "  dlock check\n"
                        "  dlock check --store sqlite:/var/lib/jobs/locks.db\n"},
+    [COMMAND_BENCH] = {"bench", "", "measure how fast a storage is, and what waiting and holding cost",
+                       "  dlock bench --store redis://cache.example        # takes half a minute\n"
+                       "  dlock bench --only pair,handover --time 10 --svg times.svg\n"},
 };
+
+static bool takes_argument(enum command command)
+{
+    return command < COMMAND_COUNT && *commands[command].arguments;
+}
 
 const char *options_command_name(enum command command)
 {
@@ -299,7 +312,7 @@ static bool parse_words(struct parser *p)
                 break;
         } else if (word[0] == '-' && word[1] && !options_over) {
             ok = word[1] == '-' ? parse_long(p, word + 2) : parse_short(p, word + 1);
-        } else if (!s->key && s->command != COMMAND_CHECK && s->command != COMMAND_COUNT) {
+        } else if (!s->key && takes_argument(s->command)) {
             s->key = word;
         } else if (s->command == COMMAND_RUN) {
             p->next--;
@@ -308,7 +321,7 @@ static bool parse_words(struct parser *p)
             ok = problem(p, "'%.100s' stands behind an option; expected COMMAND first", word);
         } else {
             ok = problem(p, "'%.100s' is too much; expected %s", word,
-                         *commands[s->command].arguments ? commands[s->command].arguments : "no argument");
+                         takes_argument(s->command) ? commands[s->command].arguments : "no argument");
         }
         if (!ok)
             return false;
@@ -326,7 +339,7 @@ static bool check(struct parser *p)
     const struct settings *s = p->settings;
     const int64_t ttl_ms = s->ttl_ms < 0 ? DLOCK_DEFAULT_TTL_MS : s->ttl_ms;
 
-    if (s->command != COMMAND_LIST && s->command != COMMAND_CHECK && !s->key)
+    if (s->command != COMMAND_LIST && takes_argument(s->command) && !s->key)
         return problem(p, "KEY is missing");
     if (s->command == COMMAND_RUN && !*s->arguments)
         return problem(p, "COMMAND is missing");
@@ -359,9 +372,11 @@ static bool parse(struct parser *p)
         if (strcmp(*p->next, commands[c].name) == 0)
             s->command = c;
     if (s->command == COMMAND_COUNT)
-        return problem(p,
-                       "unknown command '%.100s'; expected run, acquire, release, extend, status, list, break or check",
-                       *p->next);
+        return problem(
+            p,
+            "unknown command '%.100s'; expected run, acquire, release, extend, status, list, break, check or "
+            "bench",
+            *p->next);
     p->next++;
     return parse_words(p) && (s->help || s->version || check(p));
 }
@@ -378,6 +393,7 @@ int options_parse(struct settings *settings, int argc, char **argv, char text[OP
                                   .max_hold_ms = -1,
                                   .min_hold_ms = -1,
                                   .kill_after_ms = -1,
+                                  .time_ms = -1,
                                   .conflict_exit_code = -1,
                                   .on_lost = -1};
     *text = '\0';

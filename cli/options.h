@@ -19,6 +19,7 @@ enum command {
     COMMAND_LIST,
     COMMAND_BREAK,
     COMMAND_CHECK,
+    COMMAND_BENCH,
     COMMAND_COUNT, /* also: no command */
 };
 
@@ -29,10 +30,10 @@ enum on_lost { ON_LOST_KILL, ON_LOST_TERM, ON_LOST_IGNORE };
 struct settings {
     enum command command;
     char *store; /* all URLs that were given, spaces between them */
-    const char *owner;
+    const char *owner, *only, *svg;
     int64_t wait_ms, retries, interval_ms;
     int64_t ttl_ms, max_hold_ms, min_hold_ms, kill_after_ms;
-    int64_t conflict_exit_code;
+    int64_t conflict_exit_code, time_ms;
     int64_t on_lost; /* enum on_lost */
     bool nb, no_renew, foreground, force, quiet, verbose, json, help, version;
     const char *key;  /* for list: the prefix */

@@ -83,8 +83,13 @@ int report_failure(const dlock_error *error)
 
 int report_output(int status)
 {
-    if (fflush(stdout) == 0 && !ferror(stdout))
+    const bool flushed = fflush(stdout) == 0;
+
+    if (flushed && !ferror(stdout))
         return status;
-    report_error("cannot write to standard output: %s", strerror(errno));
+    if (flushed) /* an earlier write failed, and errno is of something else by now */
+        report_error("cannot write to standard output");
+    else
+        report_error("cannot write to standard output: %s", strerror(errno));
     return STATUS_OUTPUT;
 }

@@ -16,6 +16,7 @@ _dlock_options()
     release) echo "-S --store --owner --json -h --help -V --version" ;;
     extend) echo "-S --store -t --ttl --owner --json -h --help -V --version" ;;
     break) echo "-S --store --force --json -h --help -V --version" ;;
+    bench) echo "-S --store --time --only --svg --json -h --help -V --version" ;;
     status | list | check) echo "-S --store --json -h --help -V --version" ;;
     *) echo "-h --help -V --version" ;;
     esac
@@ -58,7 +59,7 @@ _dlock()
 
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        mapfile -t COMPREPLY < <(compgen -W "run acquire release extend status list break check $(_dlock_options)" \
+        mapfile -t COMPREPLY < <(compgen -W "run acquire release extend status list break check bench $(_dlock_options)" \
             -- "$current")
         return
     fi
@@ -80,6 +81,7 @@ _dlock()
     case $previous in
     --on-lost) mapfile -t COMPREPLY < <(compgen -W "kill term ignore" -- "$current") ;;
     -S | --store) mapfile -t COMPREPLY < <(compgen -W "sqlite:" -- "$current") ;;
+    --svg) mapfile -t COMPREPLY < <(compgen -f -- "$current") ;;
     *)
         if [[ $current == -* ]]; then
             mapfile -t COMPREPLY < <(compgen -W "$(_dlock_options "${COMP_WORDS[1]}")" -- "$current")

@@ -135,6 +135,21 @@ DLOCK_API void dlock_factory_close(dlock_factory *factory);
  * factory. */
 DLOCK_API const char *dlock_factory_where(const dlock_factory *factory);
 
+typedef struct dlock_stats {
+    size_t size;       /* set by DLOCK_STATS_INIT */
+    uint64_t requests; /* that the storage was given to carry out: each attempt to acquire, extend, renewal, release,
+                          look at a key, break; those that got no answer too */
+    uint64_t batches;  /* that they travelled in; a batch takes as few round trips as the storage allows */
+} dlock_stats;
+#define DLOCK_STATS_INIT                                                                                               \
+    {                                                                                                                  \
+        sizeof(dlock_stats), 0, 0                                                                                      \
+    }
+
+/* What the factory has cost its storage since it was opened. Connecting, watching, dlock_list and dlock_check are not
+ * counted. Errors: INVALID. */
+DLOCK_API dlock_status dlock_factory_stats(dlock_factory *factory, dlock_stats *ret, dlock_error *error);
+
 /* ---- lock --------------------------------------------------------------------------------------------------- */
 
 /* Makes a lock for `key`, which is copied. Asks nothing of the storage. Freed by dlock_free.

@@ -17,6 +17,7 @@
 
 struct dlock_factory {
     struct session_source source;
+    struct session_counts counts;
     dlock_url *url; /* NULL over a storage of the caller's own */
     char *where;    /* the URL for messages */
     char *folder;   /* the working directory when it was opened; NULL = not known */

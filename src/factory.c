@@ -33,6 +33,7 @@ static dlock_status make(const struct session_source *source, dlock_url *url, ch
     if (!core)
         return dlock_error_set(error, DLOCK_NOMEM, "out of memory");
     core->source = *source;
+    core->source.counts = &core->counts;
     core->folder = getcwd(NULL, 0);
     core->source.options.timeout_ms = options->timeout_ms;
     core->source.options.folder = core->folder;
@@ -218,6 +219,23 @@ void dlock_factory_close(dlock_factory *core)
 const char *dlock_factory_where(const dlock_factory *core)
 {
     return core ? core->where : "";
+}
+
+dlock_status dlock_factory_stats(dlock_factory *core, dlock_stats *ret, dlock_error *error)
+{
+    if (!core || !ret)
+        return dlock_error_set(error, DLOCK_INVALID, "dlock_factory_stats needs a factory, and a place for the counts");
+    if (ret->size < sizeof ret->size)
+        return dlock_error_set(error, DLOCK_INVALID, "dlock_stats.size is %zu: start from its _INIT macro", ret->size);
+    const dlock_status status = core_enter(core, error);
+    if (status != DLOCK_OK)
+        return status;
+    const dlock_stats stats = {.size = ret->size,
+                               .requests = atomic_load_explicit(&core->counts.requests, memory_order_relaxed),
+                               .batches = atomic_load_explicit(&core->counts.batches, memory_order_relaxed)};
+    core_unlock(core);
+    memcpy(ret, &stats, ret->size < sizeof stats ? ret->size : sizeof stats);
+    return DLOCK_OK;
 }
 
 /* ---- look, and force -----------------------------------------------------------------------------------------------

@@ -48,6 +48,13 @@ static void prepare(dlock_request *const *requests, size_t count)
     }
 }
 
+static void count_batch(const struct session *session, size_t count)
+{
+    struct session_counts *counts = session->source->counts;
+    atomic_fetch_add_explicit(&counts->requests, count, memory_order_relaxed);
+    atomic_fetch_add_explicit(&counts->batches, 1, memory_order_relaxed);
+}
+
 /* Closes the session if it turned out broken. False if any answer is UNAVAILABLE. */
 static bool look(struct session *session, dlock_request *const *requests, size_t count)
 {
@@ -67,6 +74,7 @@ bool session_execute(struct session *session, dlock_request *const *requests, si
         return error.status != DLOCK_UNAVAILABLE;
     }
     prepare(requests, count);
+    count_batch(session, count);
     session->source->storage->execute(session->memory, requests, count);
     return look(session, requests, count);
 }
@@ -79,7 +87,10 @@ bool session_can_begin(const struct session *session)
 bool session_begin(struct session *session, dlock_request *const *requests, size_t count)
 {
     prepare(requests, count);
-    return session->source->storage->begin(session->memory, requests, count);
+    if (!session->source->storage->begin(session->memory, requests, count))
+        return false;
+    count_batch(session, count);
+    return true;
 }
 
 bool session_proceed(struct session *session, dlock_request *const *requests, size_t count, bool wait)

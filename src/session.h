@@ -6,11 +6,19 @@
 
 #include "dlock_storage.h"
 
+#include <stdatomic.h>
+
+/* What all sessions of a factory were asked for; see dlock_stats. */
+struct session_counts {
+    atomic_uint_least64_t requests, batches;
+};
+
 /* What sessions are opened over; one per factory, unchanged while it lives. */
 struct session_source {
     const dlock_storage *storage;
     const dlock_url *url;
     dlock_storage_options options;
+    struct session_counts *counts;
 };
 
 struct session {

@@ -8,7 +8,7 @@ import subprocess
 from world import DLOCK, World, cases, check, equal, main, needs, read
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..')
-COMMANDS = ('run', 'acquire', 'release', 'extend', 'status', 'list', 'break', 'check')
+COMMANDS = ('run', 'acquire', 'release', 'extend', 'status', 'list', 'break', 'check', 'bench')
 
 
 def helped(command):
@@ -115,7 +115,8 @@ def case_each_store_counts_in_every_command():
     with World() as w:
         options = ['-S', 'sqlite:' + w.file('a.db'), '-S', 'sqlite:' + w.file('b.db')]
         for command in COMMANDS:
-            words = {'list': [], 'check': [], 'run': ['k', 'true'], 'break': ['--force', 'k']}.get(command, ['k'])
+            words = {'list': [], 'check': [], 'bench': [], 'run': ['k', 'true'],
+                     'break': ['--force', 'k']}.get(command, ['k'])
             w.env['DLOCK_OWNER'] = 'a:b:c'
             done = w.expect(64, command, *options, *words)
             check('several URLs were given, but sqlite takes one' in done.err, done)

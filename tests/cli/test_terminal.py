@@ -273,6 +273,15 @@ def case_command_straight_under_a_terminal():
         equal(terminal.exit_status(), 0, 'exit status')
 
 
+def case_bench_says_what_it_measures():
+    with World() as w:
+        with Terminal(w, DLOCK, 'bench', '--time', '1h', '--only', 'pair,size') as terminal:
+            terminal.expect(r'1 of 2: pair: acquire \+ release, one thread \.\.\.')
+            terminal.type('\x03')
+            terminal.expect(r'\r\x1b\[K')  # the line is cleared
+            equal(terminal.exit_status(), 130, 'exit status')
+
+
 def case_hangup():
     with World() as w:
         with Terminal(w, DLOCK, 'run', '-t', '1h', 'k', '--', 'sh', '-c', 'echo $$ > running; exec sleep 1000'):

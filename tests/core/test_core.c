@@ -1088,6 +1088,39 @@ static void test_list(void **state)
     assert_string_equal(text, "");
 }
 
+static void test_stats_count_what_the_storage_was_asked(void **state)
+{
+    struct world *w = *state;
+    dlock_stats stats = DLOCK_STATS_INIT;
+    dlock_error error;
+    dlock *lock = make(w->factory, "job");
+    acquire(lock, OPTIONS(0));
+    assert_false(is_free(w->factory, "job"));
+    assert_int_equal(dlock_release(lock, NULL), DLOCK_OK);
+    check_ok(dlock_factory_stats(w->factory, &stats, &error), &error);
+    assert_int_equal(stats.requests, 3);
+    assert_int_equal(stats.batches, 3);
+    assert_int_equal(stats.batches, faults_get(&w->faults, &w->faults.batches));
+
+    /* A program of an older header has less room, one of a newer header more. */
+    struct {
+        dlock_stats stats;
+        uint64_t next;
+    } other = {.stats = {.size = offsetof(dlock_stats, batches), .batches = 77}, .next = 78};
+    check_ok(dlock_factory_stats(w->factory, &other.stats, &error), &error);
+    assert_int_equal(other.stats.requests, 3);
+    assert_int_equal(other.stats.batches, 77);
+    other.stats.size = sizeof other;
+    check_ok(dlock_factory_stats(w->factory, &other.stats, &error), &error);
+    assert_int_equal(other.stats.batches, 3);
+    assert_int_equal(other.next, 78);
+    other.stats.size = 0;
+    assert_int_equal(dlock_factory_stats(w->factory, &other.stats, &error), DLOCK_INVALID);
+    assert_non_null(strstr(error.message, "dlock_stats.size"));
+    assert_int_equal(dlock_factory_stats(NULL, &stats, NULL), DLOCK_INVALID);
+    dlock_free(lock);
+}
+
 static void test_a_child_may_only_free(void **state)
 {
     struct world *w = *state;
@@ -1098,6 +1131,8 @@ static void test_a_child_may_only_free(void **state)
         dlock_error error;
         bool right = dlock_release(lock, &error) == DLOCK_INVALID && strstr(error.message, "fork");
         right = right && dlock_extend(lock, 0, NULL) == DLOCK_INVALID && !dlock_is_held(lock);
+        dlock_stats stats = DLOCK_STATS_INIT;
+        right = right && dlock_factory_stats(w->factory, &stats, NULL) == DLOCK_INVALID;
         dlock *made = NULL;
         right = right && dlock_create(w->factory, "x", &made, NULL) == DLOCK_INVALID && !made;
         dlock_free(lock);
@@ -1222,6 +1257,7 @@ int main(void)
         CASE(test_close_releases_what_is_held),
         CASE(test_close_with_an_unreachable_storage_returns),
         CASE(test_list),
+        CASE(test_stats_count_what_the_storage_was_asked),
         CASE(test_a_child_may_only_free),
         CASE(test_null_is_harmless),
         CASE(test_urls_and_factory_options),

@@ -82,11 +82,10 @@ def case_names():
     names += ['DLOCK_EVENT_' + name for name in re.findall(r'^\s+X\((\w+)\)', header, re.MULTILINE)]
     names += re.findall(r'#define (DLOCK_\w+_(?:MAX|MIN|SIZE|INIT|MAX_MS|MIN_MS|FOREVER))\b', header)
     check(len(names) > 20, 'the header is read wrongly: %r' % names)
-    for fields in re.findall(r'typedef struct dlock_(?:factory_options|acquire_options|info) {(.*?)}', code_of('dlock.h'),
-                             re.DOTALL):
+    structs = r'typedef struct dlock_(?:factory_options|acquire_options|info|stats) {(.*?)}'
+    for fields in re.findall(structs, code_of('dlock.h'), re.DOTALL):
         names += re.findall(r'(\w+)(?:\[\w+\])?;', fields)
-    names.remove('size')
-    names.remove('size')
+    names = [name for name in names if name != 'size']
     equal(missing(names, text_of('man', 'libdlock.3')), [], 'names that libdlock(3) lacks')
 
 

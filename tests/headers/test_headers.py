@@ -86,7 +86,9 @@ int main(void)
 {
     dlock_factory_options factory = DLOCK_FACTORY_OPTIONS_INIT;
     dlock_acquire_options acquire = DLOCK_ACQUIRE_OPTIONS_INIT;
-    return factory.size == sizeof(factory) && acquire.size == sizeof(acquire) && names[0][0] == 'O' ? 0 : 1;
+    dlock_stats stats = DLOCK_STATS_INIT;
+    return factory.size == sizeof(factory) && acquire.size == sizeof(acquire) && stats.size == sizeof(stats) &&
+           names[0][0] == 'O' ? 0 : 1;
 }
 ''')
             program = os.path.join(folder, 'use')

@@ -47,12 +47,14 @@ static const dlock_storage STORAGE = {.name = "test",
                                       .open = open_storage,
                                       .close = close_storage,
                                       .execute = execute};
-static const struct session_source SOURCE = {.storage = &STORAGE};
+static struct session_counts counts;
+static const struct session_source SOURCE = {.storage = &STORAGE, .counts = &counts};
 
 static int set_up(void **state)
 {
     (void)state;
     memset(&storage, 0, sizeof storage);
+    counts = (struct session_counts){0};
     return 0;
 }
 
@@ -80,6 +82,8 @@ static void opened_once_for_many_requests(void **state)
     }
     assert_int_equal(storage.opened, 1);
     assert_int_equal(storage.executed, 3);
+    assert_int_equal(counts.batches, 3);
+    assert_int_equal(counts.requests, 6);
     assert_int_equal(storage.closed, 0);
     session_close(&session);
     session_close(&session);
@@ -130,6 +134,7 @@ static void what_could_not_be_sent_is_certainly_not_done(void **state)
         assert_int_equal(storage.closed, storage.opened);
     }
     assert_int_equal(storage.executed, 0);
+    assert_int_equal(counts.requests, 0);
 }
 
 int main(void)
