@@ -3,7 +3,7 @@
 
 const { FailedToObtainKey, LockError } = require('./errors')
 const { checkKey, seconds } = require('./options')
-const addon = require('../build/dlock.node')
+const addon = load()
 
 const NEWS_LOST = 1 // of enum news in src/factory.h
 
@@ -11,6 +11,16 @@ const calls = new Map() // id -> call that runs; keeps what it concerns from bei
 const holders = new Map() // address of a lock that is held -> its hold, or a WeakRef of it
 const IDLE_MAX = 256 // holds that a factory keeps for reuse
 let lastId = 0
+
+function load () {
+  try {
+    return require('../build/dlock.node')
+  } catch (error) {
+    if (error.code !== 'MODULE_NOT_FOUND') throw error
+    throw new Error('the addon of distributed-locks is not built; `npm rebuild distributed-locks` runs its install script, ' +
+      'which npm may have to be told to allow', { cause: error })
+  }
+}
 
 function tell (news, id, code, message, detail) {
   if (news === NEWS_LOST) {
