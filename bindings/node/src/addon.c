@@ -133,9 +133,13 @@ static void *tag(napi_env env, napi_value id)
     return (void *)(uintptr_t)number(env, id);
 }
 
-static napi_value started(napi_env env, dlock_status status, const dlock_error *error)
+/* The loop goes on while the call runs. */
+static napi_value started(napi_env env, struct handle *handle, dlock_status status, const dlock_error *error)
 {
-    return status == DLOCK_OK ? NULL : throw_error(env, error);
+    if (status != DLOCK_OK)
+        return throw_error(env, error);
+    factory_enter_loop(handle->factory);
+    return NULL;
 }
 
 /* acquire(handle, id, ttl, retries, interval, wait, renew); times in ms, as in dlock_acquire_options */
@@ -152,7 +156,7 @@ static napi_value acquire(napi_env env, napi_callback_info info)
     options.wait_ms = unsigned_number(env, arguments[5]);
     napi_get_value_bool(env, arguments[6], &options.renew);
     dlock_error error;
-    return started(env, dlock_acquire_start(handle->lock, &options, tag(env, arguments[1]), &error), &error);
+    return started(env, handle, dlock_acquire_start(handle->lock, &options, tag(env, arguments[1]), &error), &error);
 }
 
 /* extend(handle, id, ttl in ms) */
@@ -164,7 +168,7 @@ static napi_value extend(napi_env env, napi_callback_info info)
         return NULL;
     const uint32_t ttl = unsigned_number(env, arguments[2]);
     dlock_error error;
-    return started(env, dlock_extend_start(handle->lock, ttl, tag(env, arguments[1]), &error), &error);
+    return started(env, handle, dlock_extend_start(handle->lock, ttl, tag(env, arguments[1]), &error), &error);
 }
 
 /* release(handle, id) */
@@ -175,7 +179,7 @@ static napi_value release(napi_env env, napi_callback_info info)
     if (!handle)
         return NULL;
     dlock_error error;
-    return started(env, dlock_release_start(handle->lock, tag(env, arguments[1]), &error), &error);
+    return started(env, handle, dlock_release_start(handle->lock, tag(env, arguments[1]), &error), &error);
 }
 
 enum look { LOOK_FENCE, LOOK_REMAINING, LOOK_HELD, LOOK_OWNER };
@@ -241,21 +245,27 @@ static napi_value ask(napi_env env, napi_callback_info info)
         factory_close(factory, question);
         return NULL;
     }
-    if (question && asker_post(&factory->asker, question))
+    if (question && asker_post(&factory->asker, question)) {
+        factory_enter_loop(factory);
         return NULL;
+    }
     if (question)
         question_free(question);
     return throw_error(env, &(dlock_error){.status = DLOCK_NOMEM, .message = "out of memory or threads"});
 }
 
-/* holdLoop(factory, boolean) */
+/* holdLoop(factory, boolean): a reason more, or less, for the loop to go on */
 static napi_value hold_loop(napi_env env, napi_callback_info info)
 {
     napi_value arguments[ARGUMENTS_MAX];
     read_arguments(env, info, arguments);
+    struct factory *factory = pointer(env, arguments[0]);
     bool hold = false;
     napi_get_value_bool(env, arguments[1], &hold);
-    factory_hold_loop(pointer(env, arguments[0]), hold);
+    if (hold)
+        factory_enter_loop(factory);
+    else
+        factory_leave_loop(factory);
     return NULL;
 }
 
