@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""run.py [--node VERSION] [--sanitized] FOLDER [FILE...]: installs and tests the package for Node.js as its users do, in
-a copy in FOLDER; prints TAP.
+"""run.py [--node VERSION] [--sanitized] FOLDER [FILE...]: installs and tests the package for Node.js as its users do,
+in a copy in FOLDER; prints TAP.
 
-Called by meson, with DLOCK_BUILD, the build folder of libdlock (otherwise build/dev), in the environment; and by hand to
-try another version of Node, which npm gets. FILEs are some of test/. Nothing is written to the source tree. Where node is
-missing, or npm cannot get what the package depends on, it says so as a test that was skipped.
+Called by meson, with DLOCK_BUILD, the build folder of libdlock (otherwise build/dev), in the environment; and by hand
+to try another version of Node, which npm gets. FILEs are some of test/. Nothing is written to the source tree. Where
+node is missing, or npm cannot get what the package depends on, it says so as a test that was skipped.
 """
 import argparse
 import os

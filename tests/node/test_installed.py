@@ -24,8 +24,8 @@ const { SqliteStorage, RedisStorage, PostgresqlStorage, MongoStorage } = LocksFa
 async function main () {
   const factory = new LocksFactory(new SqliteStorage({ path: process.argv[1] }))
   console.log(await factory.using('key', async (signal, lock) => lock.held && lock.fence > 0n))
-  for (const storage of [new RedisStorage({ url: 'redis://127.0.0.1:1' }), new PostgresqlStorage({ host: '127.0.0.1', port: 1 }),
-    new MongoStorage({ url: 'mongodb://127.0.0.1:1' })]) {
+  for (const storage of [new RedisStorage({ url: 'redis://127.0.0.1:1' }),
+    new PostgresqlStorage({ host: '127.0.0.1', port: 1 }), new MongoStorage({ url: 'mongodb://127.0.0.1:1' })]) {
     await new LocksFactory(storage, { timeout: 0.5 }).inspect('key').catch((error) => console.log(error.code))
   }
 }
@@ -67,7 +67,8 @@ def case_without_library():
     shutil.rmtree(os.path.join(COPY, 'build'), ignore_errors=True)
     done = subprocess.run([needs('node'), 'scripts/build.js'], cwd=COPY, stdin=subprocess.DEVNULL, check=False,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True,
-                          env=dict(environment(), PKG_CONFIG_PATH='', PKG_CONFIG_LIBDIR=os.path.join(FOLDER, 'nowhere')))
+                          env=dict(environment(), PKG_CONFIG_PATH='',
+                                   PKG_CONFIG_LIBDIR=os.path.join(FOLDER, 'nowhere')))
     equal(done.returncode, 1, 'exit code')
     check('libdlock is not there. Build it' in done.stdout, done.stdout)
 
