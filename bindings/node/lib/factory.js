@@ -17,6 +17,7 @@ class LocksFactory {
   #engine // opened when first needed
   #opening
   #closing
+  #opener = () => this.#open()
 
   constructor (storage, options = {}) {
     if (!isStorage(storage)) {
@@ -36,7 +37,7 @@ class LocksFactory {
   }
 
   createLock (key) {
-    return new Lock(checkKey(key), () => this.#open())
+    return new Lock(checkKey(key), this.#opener)
   }
 
   /** The engine; a promise of it while a storage of the user's own is being initialised. */

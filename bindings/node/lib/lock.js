@@ -6,6 +6,7 @@ const { EventEmitter } = require('node:events')
 const { invalid, readLockOptions, readTtl } = require('./options')
 
 class Lock extends EventEmitter {
+  #key
   #open // gives the engine of the factory
   #hold // what lock() obtained
   #engine
@@ -13,8 +14,8 @@ class Lock extends EventEmitter {
 
   constructor (key, open) {
     super()
+    this.#key = key
     this.#open = open
-    Object.defineProperty(this, 'key', { value: key, enumerable: true })
   }
 
   /**
@@ -25,7 +26,7 @@ class Lock extends EventEmitter {
     const plan = readLockOptions(options)
     const opened = this.#open()
     const engine = opened instanceof Promise ? await opened : opened
-    const hold = engine.prepare(this.key)
+    const hold = engine.prepare(this.#key)
     try {
       await hold.acquire(plan, (error) => this.#lost(hold, error), this.listenerCount('lost') > 0)
     } catch (error) {
@@ -50,8 +51,8 @@ class Lock extends EventEmitter {
         await this.#unlocking
       } finally {
         this.#unlocking = undefined
-        this.#engine.keep(hold)
       }
+      this.#engine.keep(hold)
     } else {
       await this.#unlocking
     }
@@ -69,6 +70,10 @@ class Lock extends EventEmitter {
     // After lock() has gone on, should it have been granted a moment ago. A listener that throws is its own affair, and
     // must not stop the events of other locks.
     setImmediate(() => hold === this.#hold && this.emit('lost', error))
+  }
+
+  get key () {
+    return this.#key
   }
 
   /** Grows with every hold of any key; give it to the resource that is protected. 0n: not held, or not to be had. */

@@ -3,7 +3,7 @@
 
 const { FailedToObtainKey, LockError } = require('./errors')
 const { checkKey, seconds } = require('./options')
-const addon = require('../build/dlock.node')
+const addon = load()
 
 const NEWS_LOST = 1 // of enum news in src/factory.h
 
@@ -11,6 +11,16 @@ const calls = new Map() // id -> call that runs; keeps what it concerns from bei
 const holders = new Map() // address of a lock that is held -> its hold, or a WeakRef of it
 const IDLE_MAX = 256 // holds that a factory keeps for reuse
 let lastId = 0
+
+function load () {
+  try {
+    return require('../build/dlock.node')
+  } catch (error) {
+    if (error.code !== 'MODULE_NOT_FOUND') throw error
+    throw new Error('the addon of distributed-locks is not built; `npm rebuild distributed-locks` runs its install script, ' +
+      'which npm may have to be told to allow', { cause: error })
+  }
+}
 
 function tell (news, id, code, message, detail) {
   if (news === NEWS_LOST) {
@@ -22,10 +32,9 @@ function tell (news, id, code, message, detail) {
   const call = calls.get(id)
   calls.delete(id)
   if (!call) return
-  call.loop.leave()
   // What has to be known before the next news, which may be that the lock is lost, must not wait for a promise.
   if (code === undefined) call.succeeded?.()
-  if (code === undefined) call.resolve(detail)
+  if (code === undefined || code === call.harmless) call.resolve(detail)
   else call.reject(failure(code, message, call.key, detail))
 }
 
@@ -43,75 +52,70 @@ function direct (key, name, ...args) {
   }
 }
 
-/** Starts what ends with a call of tell(); `promise` tells the outcome. */
-function start (loop, key, name, subject, ...args) {
-  const call = { loop, key, subject }
+/**
+ * Starts what ends with a call of tell(); `promise` tells the outcome. The event loop goes on meanwhile: the addon sees to
+ * that.
+ */
+function start (factory, key, name, subject, ...args) {
+  const call = { factory, key, subject }
   call.promise = new Promise((resolve, reject) => {
     const id = ++lastId
     call.resolve = resolve
     call.reject = reject
     direct(key, name, subject, id, ...args)
     calls.set(id, call)
-    loop.enter()
   })
   return call
-}
-
-/** The event loop goes on while a call runs, and while a lock is held that is renewed or whose loss is listened to. */
-class Loop {
-  constructor (factory) {
-    this.factory = factory
-    this.count = 0
-  }
-
-  enter () {
-    if (this.count++ === 0) addon.holdLoop(this.factory, true)
-  }
-
-  leave () {
-    if (--this.count === 0) addon.holdLoop(this.factory, false)
-  }
 }
 
 /** What has to be put right when a hold is collected; the addon frees the lock itself, and lets its ttl run out. */
 const collected = new FinalizationRegistry((state) => {
   const entry = holders.get(state.address)
   if (entry instanceof WeakRef && !entry.deref()) holders.delete(state.address)
-  if (state.keepsLoop) state.loop.leave()
+  if (state.keepsLoop) addon.holdLoop(state.factory, false)
 })
 
-/** One key, acquired and released any number of times, by one at a time. */
+/**
+ * One key, acquired and released any number of times, by one at a time. The event loop goes on while it is held and renewed,
+ * or its loss is listened to.
+ */
 class NativeHold {
   #handle
   #state
+  #weak = new WeakRef(this)
   #listener // called with an error when the hold is lost
   #listened = false
   #extending // the last extend of this hold
 
-  constructor (engine, loop, factory, key) {
+  constructor (engine, factory, key) {
     this.engine = engine
     this.key = key
     this.#handle = direct(key, 'create', factory, key)
-    this.#state = { address: addon.address(this.#handle), loop, keepsLoop: false }
+    this.#state = { address: addon.address(this.#handle), factory, keepsLoop: false }
     collected.register(this, this.#state)
   }
 
-  async acquire (plan, listener, listened) {
+  /** Resolves when the key is held. */
+  acquire (plan, listener, listened) {
     const { signal } = plan
     if (signal?.aborted) throw signal.reason
     this.#listener = listener
     this.#listened = listened
-    const cancel = signal && (() => addon.cancel(this.#handle))
-    const call = start(this.#state.loop, this.key, 'acquire', this.#handle, plan.ttl, plan.retries, plan.interval,
+    const call = start(this.#state.factory, this.key, 'acquire', this.#handle, plan.ttl, plan.retries, plan.interval,
       plan.wait, plan.renew)
     call.succeeded = () => this.#remember(plan.renew)
-    signal?.addEventListener('abort', cancel)
+    return signal ? this.#heed(signal, call.promise) : call.promise
+  }
+
+  async #heed (signal, acquiring) {
+    const cancel = () => addon.cancel(this.#handle)
+    signal.addEventListener('abort', cancel)
     try {
-      await call.promise
+      await acquiring
     } catch (error) {
-      throw error.code === 'CANCELLED' && signal?.aborted ? signal.reason : error
+      throw error.code === 'CANCELLED' && signal.aborted ? signal.reason : error
     } finally {
-      signal?.removeEventListener('abort', cancel)
+      signal.removeEventListener('abort', cancel)
     }
   }
 
@@ -123,15 +127,15 @@ class NativeHold {
 
   /** A hold whose loss somebody listens to is at work, though nobody may have a reference to it. */
   #remember (renewed) {
-    holders.set(this.#state.address, this.#listened ? this : new WeakRef(this))
+    holders.set(this.#state.address, this.#listened ? this : this.#weak)
     if (this.#state.keepsLoop || !(renewed || this.#listened)) return
     this.#state.keepsLoop = true
-    this.#state.loop.enter()
+    addon.holdLoop(this.#state.factory, true)
   }
 
   #forget () {
     holders.delete(this.#state.address)
-    if (this.#state.keepsLoop) this.#state.loop.leave()
+    if (this.#state.keepsLoop) addon.holdLoop(this.#state.factory, false)
     this.#state.keepsLoop = false
   }
 
@@ -145,23 +149,30 @@ class NativeHold {
     const before = this.#extending
     const extending = (async () => {
       await before?.catch(() => {})
-      await start(this.#state.loop, this.key, 'extend', this.#handle, ttl).promise
+      await start(this.#state.factory, this.key, 'extend', this.#handle, ttl).promise
     })()
     this.#extending = extending
     return extending
   }
 
-  async release () {
+  /** Resolves when the key is given up, also if it was lost before. */
+  release () {
     this.#forget()
     this.#listener = undefined
-    if (this.#extending) await this.#extending.catch(() => {})
+    return this.#extending ? this.#releaseAfter(this.#extending) : this.#release()
+  }
+
+  async #releaseAfter (extending) {
+    await extending.catch(() => {})
     this.#extending = undefined
-    if (this.engine.closing) return
-    try {
-      await start(this.#state.loop, this.key, 'release', this.#handle).promise
-    } catch (error) {
-      if (error.code !== 'LOST') throw error
-    }
+    await this.#release()
+  }
+
+  #release () {
+    if (this.engine.closing) return Promise.resolve()
+    const call = start(this.#state.factory, this.key, 'release', this.#handle)
+    call.harmless = 'LOST'
+    return call.promise
   }
 
   get fence () {
@@ -196,41 +207,39 @@ function readInfo (info, key) {
 class NativeEngine {
   #idle = new Map() // key -> hold
   #factory
-  #loop
   #closed
 
   constructor (url, { machine, timeout = 0 }) {
     this.renews = true
     this.closing = false
     this.#factory = direct(undefined, 'open', url, machine, timeout, tell)
-    this.#loop = new Loop(this.#factory)
   }
 
   prepare (key) {
     const hold = this.#idle.get(key)
-    if (!hold || this.closing) return new NativeHold(this, this.#loop, this.#factory, key)
+    if (!hold || this.closing) return new NativeHold(this, this.#factory, key)
     this.#idle.delete(key)
     return hold
   }
 
   /** A hold that has ended, for the next who wants this key: programs make a Lock for each use, of few keys. */
   keep (hold) {
-    if (this.#idle.size < IDLE_MAX && !this.closing && !hold.held) this.#idle.set(hold.key, hold)
+    if (this.#idle.size < IDLE_MAX && !this.closing) this.#idle.set(hold.key, hold)
   }
 
   async inspect (key) {
-    const info = await start(this.#loop, key, 'inspect', this.#factory, checkKey(key)).promise
+    const info = await start(this.#factory, key, 'inspect', this.#factory, checkKey(key)).promise
     return info.owner === '' ? null : readInfo(info)
   }
 
   async list (prefix = '') {
-    const infos = await start(this.#loop, undefined, 'list', this.#factory, checkKey(prefix, 'prefix')).promise
+    const infos = await start(this.#factory, undefined, 'list', this.#factory, checkKey(prefix, 'prefix')).promise
     return infos.map((info) => readInfo(info))
   }
 
   async break (key) {
     try {
-      return readInfo(await start(this.#loop, key, 'break', this.#factory, checkKey(key)).promise)
+      return readInfo(await start(this.#factory, key, 'break', this.#factory, checkKey(key)).promise)
     } catch (error) {
       if (error.code === 'LOST') return null
       throw error
@@ -246,12 +255,12 @@ class NativeEngine {
   async #close () {
     this.closing = true
     this.#idle.clear()
-    const mine = [...calls.values()].filter((call) => call.loop === this.#loop)
+    const mine = [...calls.values()].filter((call) => call.factory === this.#factory)
     for (const call of mine) {
       if (call.subject !== this.#factory) addon.cancel(call.subject)
     }
     await Promise.allSettled(mine.filter((call) => call.subject !== this.#factory).map((call) => call.promise))
-    await start(this.#loop, undefined, 'close', this.#factory).promise
+    await start(this.#factory, undefined, 'close', this.#factory).promise
   }
 }
 

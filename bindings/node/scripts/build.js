@@ -3,6 +3,7 @@
 //   - the meson build folder that $DLOCK_BUILD names,
 //   - build/release or build/dev of the source tree that this package lies in,
 //   - the system, by pkg-config.
+// $CC and $CFLAGS are the compiler and what it is told besides.
 'use strict'
 
 const { spawnSync } = require('node:child_process')
@@ -56,6 +57,7 @@ const headers = build ? [`-I${path.join(pkgConfig(build, '--variable=srcdir'), '
 const flags = ['-std=gnu11', '-O2', '-Wall', '-Wextra', '-Werror', '-fPIC', '-shared', '-fvisibility=hidden', '-pthread',
   '-DNAPI_VERSION=8', '-isystem', require('node-api-headers').include_dir, ...headers]
 if (build) flags.push(`-DDLOCK_NODE_MODULES="${path.join(build, 'storages')}"`)
+flags.push(...words(process.env.CFLAGS ?? ''))
 const sources = ['addon.c', 'asker.c', 'factory.c'].map((name) => path.join(root, 'src', name))
 
 fs.mkdirSync(path.dirname(target), { recursive: true })

@@ -8,10 +8,13 @@
 
 #define ARGUMENTS_MAX 8
 
-static void read_arguments(napi_env env, napi_callback_info info, napi_value arguments[ARGUMENTS_MAX])
+/* Returns the `kind` of the function, by which some that differ in little share their code. */
+static int read_arguments(napi_env env, napi_callback_info info, napi_value arguments[ARGUMENTS_MAX])
 {
     size_t count = ARGUMENTS_MAX;
-    napi_get_cb_info(env, info, &count, arguments, NULL, NULL);
+    void *kind = NULL;
+    napi_get_cb_info(env, info, &count, arguments, NULL, &kind);
+    return (int)(intptr_t)kind;
 }
 
 static double number(napi_env env, napi_value value)
@@ -130,6 +133,15 @@ static void *tag(napi_env env, napi_value id)
     return (void *)(uintptr_t)number(env, id);
 }
 
+/* The loop goes on while the call runs. */
+static napi_value started(napi_env env, struct handle *handle, dlock_status status, const dlock_error *error)
+{
+    if (status != DLOCK_OK)
+        return throw_error(env, error);
+    factory_enter_loop(handle->factory);
+    return NULL;
+}
+
 /* acquire(handle, id, ttl, retries, interval, wait, renew); times in ms, as in dlock_acquire_options */
 static napi_value acquire(napi_env env, napi_callback_info info)
 {
@@ -144,9 +156,7 @@ static napi_value acquire(napi_env env, napi_callback_info info)
     options.wait_ms = unsigned_number(env, arguments[5]);
     napi_get_value_bool(env, arguments[6], &options.renew);
     dlock_error error;
-    if (dlock_acquire_start(handle->lock, &options, tag(env, arguments[1]), &error) != DLOCK_OK)
-        return throw_error(env, &error);
-    return NULL;
+    return started(env, handle, dlock_acquire_start(handle->lock, &options, tag(env, arguments[1]), &error), &error);
 }
 
 /* extend(handle, id, ttl in ms) */
@@ -154,11 +164,11 @@ static napi_value extend(napi_env env, napi_callback_info info)
 {
     napi_value arguments[ARGUMENTS_MAX];
     struct handle *handle = enter(env, info, arguments);
+    if (!handle)
+        return NULL;
+    const uint32_t ttl = unsigned_number(env, arguments[2]);
     dlock_error error;
-    if (handle && dlock_extend_start(handle->lock, unsigned_number(env, arguments[2]), tag(env, arguments[1]),
-                                     &error) != DLOCK_OK)
-        return throw_error(env, &error);
-    return NULL;
+    return started(env, handle, dlock_extend_start(handle->lock, ttl, tag(env, arguments[1]), &error), &error);
 }
 
 /* release(handle, id) */
@@ -166,58 +176,48 @@ static napi_value release(napi_env env, napi_callback_info info)
 {
     napi_value arguments[ARGUMENTS_MAX];
     struct handle *handle = enter(env, info, arguments);
+    if (!handle)
+        return NULL;
     dlock_error error;
-    if (handle && dlock_release_start(handle->lock, tag(env, arguments[1]), &error) != DLOCK_OK)
-        return throw_error(env, &error);
-    return NULL;
+    return started(env, handle, dlock_release_start(handle->lock, tag(env, arguments[1]), &error), &error);
 }
 
-/* The lock of a call that only looks; NULL, which libdlock takes, while the factory may be gone. */
-static dlock *look_at(napi_env env, napi_callback_info info)
+enum look { LOOK_FENCE, LOOK_REMAINING, LOOK_HELD, LOOK_OWNER };
+
+/* fence(handle) -> BigInt; remaining(handle) -> ms; held(handle) -> boolean; owner(handle) -> string */
+static napi_value look(napi_env env, napi_callback_info info)
 {
-    napi_value arguments[ARGUMENTS_MAX];
-    read_arguments(env, info, arguments);
-    struct handle *handle = pointer(env, arguments[0]);
-    return handle->factory->closing ? NULL : handle->lock;
+    napi_value arguments[ARGUMENTS_MAX], ret = NULL;
+    const enum look kind = (enum look)read_arguments(env, info, arguments);
+    const struct handle *handle = pointer(env, arguments[0]);
+    /* While the factory may be gone: NULL, which libdlock takes. */
+    const dlock *lock = handle->factory->closing ? NULL : handle->lock;
+    switch (kind) {
+    case LOOK_FENCE:
+        napi_create_bigint_uint64(env, dlock_fence(lock), &ret);
+        break;
+    case LOOK_REMAINING:
+        napi_create_int64(env, dlock_remaining_ms(lock), &ret);
+        break;
+    case LOOK_HELD:
+        napi_get_boolean(env, dlock_is_held(lock), &ret);
+        break;
+    case LOOK_OWNER:
+        napi_create_string_utf8(env, dlock_owner(lock), NAPI_AUTO_LENGTH, &ret);
+        break;
+    }
+    return ret;
 }
 
 /* cancel(handle) */
 static napi_value cancel(napi_env env, napi_callback_info info)
 {
-    dlock_cancel(look_at(env, info));
+    napi_value arguments[ARGUMENTS_MAX];
+    read_arguments(env, info, arguments);
+    const struct handle *handle = pointer(env, arguments[0]);
+    if (!handle->factory->closing)
+        dlock_cancel(handle->lock);
     return NULL;
-}
-
-/* fence(handle) -> BigInt */
-static napi_value fence(napi_env env, napi_callback_info info)
-{
-    napi_value ret = NULL;
-    napi_create_bigint_uint64(env, dlock_fence(look_at(env, info)), &ret);
-    return ret;
-}
-
-/* remaining(handle) -> ms */
-static napi_value remaining(napi_env env, napi_callback_info info)
-{
-    napi_value ret = NULL;
-    napi_create_int64(env, dlock_remaining_ms(look_at(env, info)), &ret);
-    return ret;
-}
-
-/* held(handle) -> boolean */
-static napi_value held(napi_env env, napi_callback_info info)
-{
-    napi_value ret = NULL;
-    napi_get_boolean(env, dlock_is_held(look_at(env, info)), &ret);
-    return ret;
-}
-
-/* owner(handle) -> string */
-static napi_value owner(napi_env env, napi_callback_info info)
-{
-    napi_value ret = NULL;
-    napi_create_string_utf8(env, dlock_owner(look_at(env, info)), NAPI_AUTO_LENGTH, &ret);
-    return ret;
 }
 
 /* address(handle) -> number: what LOST names the lock by. Memory is aligned to 16, so a double has it exactly. */
@@ -230,10 +230,11 @@ static napi_value address(napi_env env, napi_callback_info info)
     return ret;
 }
 
-static napi_value ask(napi_env env, napi_callback_info info, enum question_kind kind)
+/* inspect(factory, id, key); list(factory, id, prefix); break(factory, id, key); close(factory, id) */
+static napi_value ask(napi_env env, napi_callback_info info)
 {
     napi_value arguments[ARGUMENTS_MAX];
-    read_arguments(env, info, arguments);
+    const enum question_kind kind = (enum question_kind)read_arguments(env, info, arguments);
     struct factory *factory = pointer(env, arguments[0]);
     if (factory->closing)
         return throw_closed(env);
@@ -244,56 +245,28 @@ static napi_value ask(napi_env env, napi_callback_info info, enum question_kind 
         factory_close(factory, question);
         return NULL;
     }
-    if (question && asker_post(&factory->asker, question))
+    if (question && asker_post(&factory->asker, question)) {
+        factory_enter_loop(factory);
         return NULL;
+    }
     if (question)
         question_free(question);
     return throw_error(env, &(dlock_error){.status = DLOCK_NOMEM, .message = "out of memory or threads"});
 }
 
-/* inspect(factory, id, key) */
-static napi_value inspect(napi_env env, napi_callback_info info)
-{
-    return ask(env, info, QUESTION_INSPECT);
-}
-
-/* list(factory, id, prefix) */
-static napi_value list(napi_env env, napi_callback_info info)
-{
-    return ask(env, info, QUESTION_LIST);
-}
-
-/* break(factory, id, key) */
-static napi_value force(napi_env env, napi_callback_info info)
-{
-    return ask(env, info, QUESTION_BREAK);
-}
-
-/* close(factory, id) */
-static napi_value close_factory(napi_env env, napi_callback_info info)
-{
-    return ask(env, info, QUESTION_CLOSE);
-}
-
-/* holdLoop(factory, boolean) */
+/* holdLoop(factory, boolean): a reason more, or less, for the loop to go on */
 static napi_value hold_loop(napi_env env, napi_callback_info info)
 {
     napi_value arguments[ARGUMENTS_MAX];
     read_arguments(env, info, arguments);
+    struct factory *factory = pointer(env, arguments[0]);
     bool hold = false;
     napi_get_value_bool(env, arguments[1], &hold);
-    factory_hold_loop(pointer(env, arguments[0]), hold);
+    if (hold)
+        factory_enter_loop(factory);
+    else
+        factory_leave_loop(factory);
     return NULL;
-}
-
-/* where(factory) -> the URL without its password */
-static napi_value where(napi_env env, napi_callback_info info)
-{
-    napi_value arguments[ARGUMENTS_MAX], ret = NULL;
-    read_arguments(env, info, arguments);
-    const struct factory *factory = pointer(env, arguments[0]);
-    napi_create_string_utf8(env, dlock_factory_where(factory->closing ? NULL : factory->core), NAPI_AUTO_LENGTH, &ret);
-    return ret;
 }
 
 NAPI_MODULE_INIT()
@@ -305,16 +278,21 @@ NAPI_MODULE_INIT()
     static const struct {
         const char *name;
         napi_callback call;
+        int kind;
     } functions[] = {
-        {"open", open_factory}, {"create", create}, {"acquire", acquire},     {"extend", extend},
-        {"release", release},   {"cancel", cancel}, {"fence", fence},         {"remaining", remaining},
-        {"held", held},         {"owner", owner},   {"address", address},     {"inspect", inspect},
-        {"list", list},         {"break", force},   {"close", close_factory}, {"holdLoop", hold_loop},
-        {"where", where},
+        {"open", open_factory, 0},      {"create", create, 0},
+        {"acquire", acquire, 0},        {"extend", extend, 0},
+        {"release", release, 0},        {"cancel", cancel, 0},
+        {"fence", look, LOOK_FENCE},    {"remaining", look, LOOK_REMAINING},
+        {"held", look, LOOK_HELD},      {"owner", look, LOOK_OWNER},
+        {"address", address, 0},        {"inspect", ask, QUESTION_INSPECT},
+        {"list", ask, QUESTION_LIST},   {"break", ask, QUESTION_BREAK},
+        {"close", ask, QUESTION_CLOSE}, {"holdLoop", hold_loop, 0},
     };
     for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
         napi_value function;
-        if (napi_create_function(env, functions[i].name, NAPI_AUTO_LENGTH, functions[i].call, NULL, &function) !=
+        void *kind = (void *)(intptr_t)functions[i].kind;
+        if (napi_create_function(env, functions[i].name, NAPI_AUTO_LENGTH, functions[i].call, kind, &function) !=
                 napi_ok ||
             napi_set_named_property(env, exports, functions[i].name, function) != napi_ok)
             return NULL;

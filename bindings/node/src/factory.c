@@ -13,6 +13,19 @@ static void unreference(struct factory *factory)
     free(factory);
 }
 
+/* A factory that is being closed has its own way to keep the loop going: by `async`. */
+void factory_enter_loop(struct factory *factory)
+{
+    if (factory->reasons++ == 0 && factory->poll)
+        uv_ref(factory->poll);
+}
+
+void factory_leave_loop(struct factory *factory)
+{
+    if (--factory->reasons == 0 && factory->poll)
+        uv_unref(factory->poll);
+}
+
 /* ---- telling JavaScript ------------------------------------------------------------------------------------------ */
 
 static napi_value text(napi_env env, const char *text)
@@ -53,28 +66,24 @@ napi_value factory_info(napi_env env, const char *key, const dlock_info *info)
 static void tell(struct factory *factory, enum news news, double id, const dlock_error *error, napi_value detail)
 {
     napi_env env = factory->env;
-    napi_value arguments[5], function, receiver;
+    napi_value arguments[5], undefined, function;
     napi_create_int32(env, news, &arguments[0]);
     napi_create_double(env, id, &arguments[1]);
-    napi_get_undefined(env, &arguments[2]);
-    arguments[3] = arguments[2];
-    arguments[4] = detail ? detail : arguments[2];
+    napi_get_undefined(env, &undefined);
+    arguments[2] = arguments[3] = undefined;
+    arguments[4] = detail ? detail : undefined;
     if (error && error->status != DLOCK_OK) {
         arguments[2] = text(env, dlock_status_name(error->status));
         arguments[3] = text(env, error->message);
         if (error->status == DLOCK_BUSY)
             arguments[4] = factory_info(env, NULL, &error->holder);
     }
-    napi_get_global(env, &receiver);
-    if (napi_get_reference_value(env, factory->tell, &function) == napi_ok)
-        napi_call_function(env, receiver, function, 5, arguments, NULL);
-    bool pending = false;
-    napi_is_exception_pending(env, &pending);
-    if (pending) {
-        napi_value thrown;
-        napi_get_and_clear_last_exception(env, &thrown);
-        napi_fatal_exception(env, thrown);
-    }
+    if (napi_get_reference_value(env, factory->tell, &function) != napi_ok ||
+        napi_call_function(env, undefined, function, 5, arguments, NULL) != napi_pending_exception)
+        return;
+    napi_value thrown;
+    napi_get_and_clear_last_exception(env, &thrown);
+    napi_fatal_exception(env, thrown);
 }
 
 /* JavaScript is called within a scope, at the end of which node runs what the promises have waiting. */
@@ -99,10 +108,12 @@ static void report_events(struct factory *factory)
     dlock_event events[EVENTS_AT_ONCE];
     const size_t count = dlock_factory_events(factory->core, events, EVENTS_AT_ONCE);
     for (size_t i = 0; i < count; i++)
-        if (events[i].type == DLOCK_EVENT_LOST)
+        if (events[i].type == DLOCK_EVENT_LOST) {
             tell(factory, NEWS_LOST, (double)(uintptr_t)events[i].lock, &events[i].error, NULL);
-        else
+        } else {
+            factory_leave_loop(factory);
             tell(factory, NEWS_DONE, (double)(uintptr_t)events[i].tag, &events[i].error, NULL);
+        }
 }
 
 /* What does not fit into one turn of the loop comes with the next: the descriptor stays readable. */
@@ -138,6 +149,8 @@ static void report_answers(struct factory *factory)
     struct question *question;
     while ((question = asker_take(&factory->asker))) {
         const bool last = question->kind == QUESTION_CLOSE;
+        if (!last)
+            factory_leave_loop(factory);
         tell(factory, NEWS_ANSWER, question->id, question->status == DLOCK_OK ? NULL : &question->error,
              answer_of(factory->env, question));
         question_free(question);
@@ -326,16 +339,6 @@ struct factory *factory_open(napi_env env, const char *url, const dlock_factory_
     close_handle(&factory->async);
     unreference(factory);
     return NULL;
-}
-
-void factory_hold_loop(struct factory *factory, bool hold)
-{
-    if (!factory->poll)
-        return;
-    if (hold)
-        uv_ref(factory->poll);
-    else
-        uv_unref(factory->poll);
 }
 
 /* ---- handles ------------------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ struct factory {
     napi_async_cleanup_hook_handle hook;
     bool closing, closed;
     unsigned open_handles; /* of libuv */
+    unsigned reasons;      /* for the loop to go on */
     unsigned references;   /* the object in JavaScript, its handles, libuv */
 };
 
@@ -49,8 +50,9 @@ void factory_close(struct factory *factory, struct question *question);
 /* Nobody in JavaScript has the factory any more, so nobody has its locks. */
 void factory_drop(struct factory *factory);
 
-/* Does the loop go on for the sake of this factory? */
-void factory_hold_loop(struct factory *factory, bool hold);
+/* One reason more, or less, for the loop to go on: a call that runs, a hold that somebody cares for. */
+void factory_enter_loop(struct factory *factory);
+void factory_leave_loop(struct factory *factory);
 
 struct handle *handle_new(struct factory *factory, const char *key, dlock_error *error);
 

@@ -17,6 +17,13 @@ const { until } = require('./support/until')
 
 const { FailedToObtainKey, RedisStorage, SqliteStorage } = LocksFactory
 
+/** A server for one test, which is gone afterwards also if the test fails. */
+async function startFor (context) {
+  const server = await start('redis')
+  if (!server.skip) context.after(() => server.stop())
+  return server
+}
+
 describe('in the event loop', () => {
   let folder
   let file
@@ -71,34 +78,44 @@ describe('in the event loop', () => {
     assert.deepEqual(await child, { code: 0, stdout: 'obtained\nlost\n', stderr: '' })
   })
 
-  test('a thousand that wait leave unlock as quick as ever, and the pool of threads free', async () => {
+  test('unlock stands behind none of a thousand that wait, and the pool of threads is free', { timeout: 120000 }, async () => {
     const busy = factory.createLock('thousand')
     await busy.lock({ ttl: 600 })
     const controller = new AbortController()
-    setMaxListeners(0, controller.signal)
+    const { signal } = controller
+    setMaxListeners(0, signal)
+    let ended = 0
+    // Half of them wait in line, half ask again and again.
     const waiting = Array.from({ length: 1000 }, (_, i) =>
-      factory.createLock('thousand').lock(i % 2 ? { wait: Infinity, signal: controller.signal }
-        : { retries: Infinity, interval: 1, signal: controller.signal })
-        .then(() => 'obtained', (error) => error.name))
+      factory.createLock('thousand').lock(i % 2 ? { ttl: 600, wait: Infinity, signal }
+        : { ttl: 600, retries: Infinity, interval: 0.1, signal })
+        .then(() => 'obtained', (error) => error.name).finally(() => ended++))
     const other = factory.createLock('other')
-    const times = []
     for (let i = 0; i < 20; i++) {
-      await other.lock()
-      const begin = performance.now()
-      await other.unlock()
-      times.push(performance.now() - begin)
+      await other.lock({ ttl: 600 })
+      // Who asks after the unlock has his answer after it; a few get theirs in the same turn of the loop.
+      const order = []
+      const calls = [other.unlock().then(() => order.push('unlock'))]
+      for (let k = 0; k < 200; k++) {
+        calls.push(factory.createLock('thousand').lock({ retries: 1 }).then(assert.fail, () => order.push('asked later')))
+      }
+      await Promise.all(calls)
+      assert.ok(order.indexOf('unlock') < 40, `${order.indexOf('unlock')} who asked later were answered before the unlock`)
       await fs.promises.stat(folder) // by a thread of the pool
+      assert.equal(ended, 0)
     }
-    times.sort((a, b) => a - b)
-    // Without waiters it is below a millisecond; were it to wait behind one of them, a second.
-    assert.ok(times[10] < 500, `unlock took ${times[10]} ms`)
-    controller.abort()
-    assert.deepEqual([...new Set(await Promise.all(waiting))], ['AbortError'])
+    // Nor does that of the key itself, for which all of them stand in line.
     await busy.unlock()
+    await until(() => ended > 0)
+    controller.abort()
+    const outcomes = await Promise.all(waiting)
+    assert.equal(outcomes.filter((outcome) => outcome === 'obtained').length, 1)
+    assert.equal(outcomes.filter((outcome) => outcome === 'AbortError').length, 999)
+    await factory.break('thousand')
   })
 
   test('a storage that hangs blocks neither the event loop nor the pool', async (context) => {
-    const server = await start('redis')
+    const server = await startFor(context)
     if (server.skip) return context.skip(server.skip)
     const hanging = new LocksFactory(new RedisStorage({ url: server.url }), { timeout: 1 })
     const lock = hanging.createLock('key')
@@ -119,11 +136,10 @@ describe('in the event loop', () => {
     await fs.promises.stat(folder)
     await server.tell('resume')
     await closing
-    await server.stop()
   })
 
   test('a server that is not there is UNAVAILABLE, and comes back', async (context) => {
-    const server = await start('redis')
+    const server = await startFor(context)
     if (server.skip) return context.skip(server.skip)
     const other = new LocksFactory(new RedisStorage({ url: server.url }), { timeout: 5 })
     await server.tell('kill')
@@ -134,20 +150,25 @@ describe('in the event loop', () => {
     await server.tell('start')
     assert.equal(await waiting, true)
     await other.close()
-    await server.stop()
   })
 
   test('a renewed lock whose storage goes away: using aborts its signal before validity is over', async (context) => {
-    const server = await start('redis')
+    const server = await startFor(context)
     if (server.skip) return context.skip(server.skip)
     const other = new LocksFactory(new RedisStorage({ url: server.url }), { timeout: 1 })
-    await other.using('key', { ttl: 3 }, async (signal, lock) => {
-      await server.tell('kill')
-      await until(() => signal.aborted)
-      assert.equal(signal.reason.code, 'LOST')
-    })
+    // A machine may be too busy to run the listener in time, but not each time.
+    let left = 0
+    for (let i = 0; i < 5 && left === 0; i++) {
+      await other.using(`key-${i}`, { ttl: 3 }, async (signal, lock) => {
+        signal.addEventListener('abort', () => { left = lock.remaining })
+        await server.tell('kill')
+        await until(() => signal.aborted)
+        assert.equal(signal.reason.code, 'LOST')
+      })
+      await server.tell('start')
+    }
+    assert.ok(left > 0, 'the signal was aborted when validity was over')
     await other.close()
-    await server.stop()
   })
 
   test('worker threads have factories of their own', async () => {
@@ -279,7 +300,7 @@ describe('in the event loop', () => {
     assert.equal(stdout, 'true\nLOST\n')
   })
 
-  test('a loss that the loop learns together with the grant is told', async () => {
+  test('a loss that the loop learns together with the grant is told', { timeout: 60000 }, async () => {
     const lock = factory.createLock('late')
     const told = new Promise((resolve) => lock.once('lost', resolve))
     const locking = lock.lock({ ttl: 0.05 })

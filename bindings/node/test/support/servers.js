@@ -16,7 +16,9 @@ const tree = process.env.DLOCK_TREE ?? path.resolve(__dirname, '..', '..', '..',
 async function start (name, ...options) {
   const script = path.join(tree, 'tests', 'servers', name)
   if (!fs.existsSync(script)) return { skip: `there is no ${path.relative(tree, script)}` }
-  const child = spawn(script, options, { stdio: ['pipe', 'pipe', 'inherit'] })
+  // What this process is preloaded with, such as a sanitizer, is not for servers.
+  const env = { ...process.env, LD_PRELOAD: '' }
+  const child = spawn(script, options, { env, stdio: ['pipe', 'pipe', 'inherit'] })
   const ended = new Promise((resolve) => child.once('close', resolve))
   const lines = readline.createInterface({ input: child.stdout })[Symbol.asyncIterator]()
   const first = (await lines.next()).value ?? 'error it ended at once'
