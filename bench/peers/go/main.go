@@ -85,9 +85,10 @@ func openRueidislock(url string) (acquire, error) {
 	if err != nil {
 		return nil, err
 	}
-	// One server, and what its documentation says for servers from 7.0.5 on.
+	// One server, and what its documentation says for servers from 7.0.5 on. By default an attempt is given up after 20 ms,
+	// after which nothing wakes the caller: on a loaded machine it stood still for ever.
 	locker, err := rueidislock.NewLocker(rueidislock.LockerOption{
-		ClientOption: options, KeyMajority: 1, NoLoopTracking: true, KeyValidity: ttl})
+		ClientOption: options, KeyMajority: 1, NoLoopTracking: true, KeyValidity: ttl, TryNextAfter: 5 * time.Second})
 	if err != nil {
 		return nil, err
 	}
