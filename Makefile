@@ -8,7 +8,7 @@ MESON = meson
 RELEASE = build/release
 
 .DEFAULT_GOAL = all
-.PHONY: all demo check lint bench mutants fuzz install uninstall clean help
+.PHONY: all demo check lint bench bench-peers mutants fuzz install uninstall clean help
 
 all: $(RELEASE)/build.ninja ## build the library and the command into build/release
 	@ninja -C $(RELEASE)
@@ -31,6 +31,10 @@ lint: ## format, clang-tidy, cppcheck, shellcheck, includes, man pages, Python s
 
 bench: all ## measure; figures are ratios within one run, never a failing test
 	@$(MESON) test -C $(RELEASE) --benchmark --verbose | sed -n '/^[a-z-]*: /p; /FAIL\|ERROR\|TIMEOUT/p'
+
+bench-peers: all ## install what else locks, and measure it beside ours on the same servers
+	@scripts/install-deps peers || true
+	@bench/peers/run.py --build $(RELEASE)
 
 mutants: ## put each known mistake into a copy of the source and show which test finds it
 	@scripts/install-deps build test
@@ -55,4 +59,4 @@ clean: ## remove everything that was built
 	@rm -rf build
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done

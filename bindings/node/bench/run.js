@@ -5,79 +5,13 @@
 'use strict'
 
 const { start } = require('../test/support/servers')
-const LocksFactory = require('..')
+const { ours, scripts, redlock, semaphore } = require('./ways')
 
 const ROUNDS = Number(process.env.ROUNDS ?? 7)
 const SECONDS = Number(process.env.SECONDS ?? 1)
 const AT_ONCE = 100
 
-// What the npm package distributed-locks does: GET, and SET or DEL, in a script, by the client of Redis' own project.
-const SET = `if not redis.call('GET', KEYS[1]) then
-  redis.call('SET', KEYS[1], ARGV[1], 'NX', 'EX', ARGV[2])
-  return 'OK'
-end
-return nil`
-const DEL = `if redis.call('GET', KEYS[1]) == ARGV[1] then
-  redis.call('DEL', KEYS[1])
-end
-return 'OK'`
-
-async function ours (url) {
-  const factory = new LocksFactory(new LocksFactory.RedisStorage({ url }))
-  return {
-    name: 'this package',
-    pair: async (key) => {
-      const lock = factory.createLock(key)
-      await lock.lock({ ttl: 10 })
-      await lock.unlock()
-    },
-    close: () => factory.close()
-  }
-}
-
-async function scripts (url) {
-  const { createClient, defineScript } = require('@redis/client')
-  const { randomUUID } = require('node:crypto')
-  const script = (SCRIPT) => defineScript({ NUMBER_OF_KEYS: 1, SCRIPT, transformArguments: (...words) => words })
-  const client = createClient({ url, scripts: { setLock: script(SET), deleteLock: script(DEL) } })
-  await client.connect()
-  return {
-    name: 'the way of distributed-locks from npm',
-    pair: async (key) => {
-      const value = `${key}-1-${randomUUID()}`
-      if (await client.setLock(`npm:${key}`, value, '10') !== 'OK') throw new Error('not obtained')
-      await client.deleteLock(`npm:${key}`, value)
-    },
-    close: () => client.disconnect()
-  }
-}
-
-async function redlock (url) {
-  const { default: Redlock } = require('redlock')
-  const { default: Redis } = require('ioredis')
-  const client = new Redis(url)
-  const factory = new Redlock([client])
-  return {
-    name: 'redlock',
-    pair: async (key) => (await factory.acquire([`redlock:${key}`], 10000)).release(),
-    close: () => client.disconnect()
-  }
-}
-
-async function semaphore (url) {
-  const { Mutex } = require('redis-semaphore')
-  const { default: Redis } = require('ioredis')
-  const client = new Redis(url)
-  return {
-    name: 'redis-semaphore',
-    pair: async (key) => {
-      const mutex = new Mutex(client, key, { lockTimeout: 10000 })
-      await mutex.acquire()
-      await mutex.release()
-    },
-    close: () => client.disconnect()
-  }
-}
+const load = (name) => require(name === 'distributed-locks' ? '..' : name)
 
 async function measure (way, atOnce) {
   const begin = performance.now()
@@ -85,7 +19,8 @@ async function measure (way, atOnce) {
   let pairs = 0
   await Promise.all(Array.from({ length: atOnce }, async (_, number) => {
     while (performance.now() < end) {
-      await way.pair(`key-${number}`)
+      const release = await way.acquire(`key-${number}`)
+      await release()
       pairs++
     }
   }))
@@ -120,7 +55,7 @@ async function main () {
   }
   try {
     const ways = []
-    for (const make of [ours, scripts, redlock, semaphore]) ways.push(await make(server.url))
+    for (const way of [ours, scripts, redlock, semaphore]) ways.push({ name: way.name, ...await way.open(load, server.url) })
     console.log(`lock + unlock, one after the other (node ${process.version}):`)
     await compare(ways, 1, '1.0')
     console.log(`lock + unlock, ${AT_ONCE} at once:`)
