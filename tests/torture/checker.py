@@ -27,6 +27,7 @@ INVARIANTS = {
     'wait': 'who waits gets a key within its interval when nobody can have it any more',
     'status': 'no call fails in a way that no fault explains',
     'fenced-update': 'the resource that refuses smaller fences loses no update',
+    'unfenced-update': 'the resource that takes all loses what others wrote while a holder was stopped: this run can see',
     'left-behind': 'nothing is held at the end',
     'crash': 'no client crashes or hangs',
 }
@@ -381,7 +382,7 @@ def ends_untold(history, hold, lost):
         held, since = line.fields['held'] == '1', line.number('since')
         if held and told and since > told:
             yield Violation('held-after-lost', '%s holds after LOST' % hold.who, hold.key, [hold.told, lost[0], line])
-        elif held and not told and line.number('left') < margin // 2:
+        elif held and line.number('left') < margin // 2:
             allowed = history.slowness(hold.who, since - BOUND_US, since)
             if line.number('left') * MS < margin * MS // 2 - allowed:
                 yield Violation('lost-late', '%s was not told LOST %d ms before the end of its validity'
@@ -484,7 +485,34 @@ def strange(history):
                             line.key, history.around(line.time, line.key) + [line])
 
 
-CHECKS = [exclusion, fences, stale, resends, losses, waits, strange]
+def overtaken(history):
+    """Writers that were stopped while somebody else got their key and wrote: what was written then must be seen lost."""
+    history.overtaken = 0
+    for hold in history.granted:
+        for before, after in pairs(hold.lines):
+            if before.word != 'stops':
+                continue
+            others = [other for other in history.by_key[hold.key] if other is not hold and wrote(other, before.time, after.time)]
+            if not others:
+                continue
+            history.overtaken += 1
+            seen = [line for line in history.lines if line.word == 'overwritten' and line.key == hold.key
+                    and line.fields['table'] == 'unfenced' and before.time < line.time]
+            if not seen:
+                yield Violation('unfenced-update', 'no update is seen lost when %s goes on' % hold.who, hold.key,
+                                [before, after, others[0].told])
+
+
+def wrote(hold, begin, end):
+    """Whether all of a hold, with an update, was within that time."""
+    if not hold.granted() or hold.told.time < begin:
+        return False
+    looks = [line for line in hold.find('look') if line.fields['held'] == '1']
+    gone = hold.find('asks', 'release')
+    return len(looks) >= 2 and bool(gone) and gone[0].time < end
+
+
+CHECKS = [exclusion, fences, stale, resends, losses, waits, strange, overtaken]
 
 
 class Report:
@@ -530,6 +558,7 @@ class Report:
             'grants of dlock run': sum(hold.run for hold in history.granted),
             'hand-overs': handed, 'unknown outcomes': len(unknown) + len(untold),
             'losses told': sum(len(hold.find('lost')) for hold in holds),
+            'stopped writers overtaken': history.overtaken,
             'longest wait': '%d ms' % (max(waited, default=0) // MS),
             'longest wait for a free key': '%d ms' % (history.longest_free // MS),
             'longest stall of the machine': '%d ms' % (max([stall[1] for stall in history.stalls

@@ -99,7 +99,7 @@ class StopWriter(StopClient):
     runs = False
 
     def begin(self, world, drawn):
-        world.stop_at_write(drawn['client'])
+        drawn['client'] = world.stop_at_write(drawn['client'])
 
 
 class Starve(Fault):

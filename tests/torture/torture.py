@@ -49,6 +49,7 @@ class Shape:
         self.url = options.store if not re.fullmatch(r'[\w-]+(:\d+)?', options.store) else None
         if self.url:
             self.name, nodes = self.name.partition('+')[0], ''
+        self.label = options.store if not self.url else self.name + ' of the user'  # no password
         self.owned = not self.url and self.name != 'sqlite'
         self.nodes = int(nodes or 1)
         self.keeps = SERVERS.get(self.name + ('-quorum' if self.nodes > 1 else ''), ([], True))[1]
@@ -98,7 +99,7 @@ def make_plan(seed, shape, time_ms, only):
             steps.append(Step(len(steps) + 1, fault, at, length, drawn))
             # What follows must not meet the end of this one where the two together are more than either.
             rest = fault.settles(shape, drawn) if lane == faults.STORAGE else 0
-            at += length + rest + chance.randint(50, 800)
+            at += length + rest + chance.randint(200, 1500)
     return sorted(steps, key=lambda step: step.begin_ms)
 
 
@@ -180,6 +181,10 @@ class World:
         self.resource = subprocess.Popen([os.path.join(self.programs, 'resource'), folder], stdin=subprocess.PIPE,
                                          stdout=subprocess.PIPE, env=self.environment)
         self.resource.stdout.readline()
+        if shape.guard_ms:
+            # Nodes that were just started have no vote.
+            self.note(0, 'fault', 'start', 'scope=all breaks=')
+            self.note(0, 'over', 'start', 'settles=%d' % (shape.guard_ms + 500))
         self.end_us = now_us() + options.time * 1000000
         self.clients = {name: Client(name) for name in shape.clients + shape.runners}
         for client in self.clients.values():
@@ -203,9 +208,9 @@ class World:
                 url = with_parameter(url, 'restart_guard_ms', shape.guard_ms)
         return with_parameter(url, 'timeout_ms', shape.timeout_ms)
 
-    def note(self, hold, word, key, text=''):
+    def note(self, hold, word, key, text='', at_us=None):
         """A line of the history."""
-        line = '%d nemesis %d %s %s %s %s\n' % (now_us(), os.getpid(), hold, word, key, ' '.join(text.split()))
+        line = '%d nemesis %d %s %s %s %s\n' % (at_us or now_us(), os.getpid(), hold, word, key, ' '.join(text.split()))
         os.write(self.log, line.encode())
 
     # Clients.
@@ -244,12 +249,18 @@ class World:
         server.send(self.pids(self.clients[name]), signal.SIGSTOP)
 
     def stop_at_write(self, name):
-        client = self.clients[name]
-        client.stopped = True
-        server.send([client.process.pid], signal.SIGUSR1)
-        end = time.monotonic() + self.shape.ttl_ms / 1000
-        while not server.stopped(client.process.pid) and time.monotonic() < end:
-            time.sleep(0.005)
+        """Stops this client when it is about to write; or another one, if it does not come to that soon. Returns which."""
+        names = [name] + [other for other in self.shape.clients if other != name]
+        for at, name in enumerate(names):
+            server.send([self.clients[name].process.pid], signal.SIGUSR1)
+            end = time.monotonic() + self.shape.ttl_ms / 2000
+            while time.monotonic() < end:
+                for asked in names[:at + 1]:
+                    if server.stopped(self.clients[asked].process.pid):
+                        self.clients[asked].stopped = True
+                        return asked
+                time.sleep(0.005)
+        return names[0]  # nobody holds anything; who was asked and stops later is not left so
 
     def go_on(self, name):
         self.clients[name].stopped = False
@@ -359,9 +370,10 @@ def carry_out(world, plan):
                 fault.end(world, step.drawn)
                 world.note(step.number, 'over', fault.name, 'settles=%d' % fault.settles(world.shape, step.drawn))
             else:
-                world.note(step.number, 'fault', fault.name, 'scope=%s breaks=%s # %s' % (
-                    fault.scope(world.shape, step.drawn), ','.join(fault.breaks), step.drawn))
+                at_us = now_us()
                 fault.begin(world, step.drawn)
+                world.note(step.number, 'fault', fault.name, 'scope=%s breaks=%s # %s' % (
+                    fault.scope(world.shape, step.drawn), ','.join(fault.breaks), step.drawn), at_us)
                 coming.append(((now_us() - start) / 1000 + step.length_ms, 1, step.number, step))
             continue
         world.look_after()
@@ -394,12 +406,12 @@ def run(options, shape, plan):
     return text
 
 
-def report(options, shape, plan, text, took):
-    """Prints the table and the violations; returns whether there are none."""
+def report(options, shape, plan, text):
+    """Prints the table and the violations; returns what the checker found."""
+    start = time.monotonic()
     found = checker.Report(text)
     print('torture %s, seed %s, %d s: %d clients, %d of dlock run, %d keys, ttl up to %d ms'
-          % (options.store if not shape.url else shape.name + ' of the user', options.seed, options.time, options.clients,
-             options.runners, options.keys, shape.ttl_ms))
+          % (shape.label, options.seed, options.time, options.clients, options.runners, options.keys, shape.ttl_ms))
     for name, value in found.figures().items():
         print('  %-30s %s' % (name, value))
     print('  faults')
@@ -416,8 +428,33 @@ def report(options, shape, plan, text, took):
         for line in sorted(set(violation.lines), key=lambda line: line.time):
             print('    ' + line.text)
     print('%s%d violations, judged in %.1f s' % ('\n' if found.violations else '', len(found.violations),
-                                                 time.monotonic() - took))
+                                                 time.monotonic() - start))
     return found
+
+
+class Comments:
+    """What is printed to it becomes comments of TAP."""
+
+    def __init__(self, file):
+        self.file, self.fresh = file, True
+
+    def write(self, text):
+        for line in text.splitlines(keepends=True):
+            self.file.write(('# ' if self.fresh else '') + line)
+            self.fresh = line.endswith('\n')
+
+    def flush(self):
+        self.file.flush()
+
+
+def print_tap(store, found):
+    """One case for each invariant."""
+    print('1..%d' % len(checker.INVARIANTS))
+    for number, (name, text) in enumerate(checker.INVARIANTS.items(), 1):
+        broken = any(violation.invariant == name for violation in found.violations)
+        unseen = name == 'unfenced-update' and found.history.overtaken == 0
+        print('%s %d - %s: %s%s' % ('not ok' if broken else 'ok', number, store, text,
+                                    ' # SKIP no stopped writer was overtaken' if unseen and not broken else ''))
 
 
 def main():
@@ -462,7 +499,10 @@ def main():
     if options.history:
         with open(options.history, 'w', encoding='utf-8') as file:
             file.write(text)
-    found = report(options, shape, plan, text, time.monotonic())
+    with contextlib.redirect_stdout(Comments(sys.stdout) if options.tap else sys.stdout):
+        found = report(options, shape, plan, text)
+    if options.tap:
+        print_tap(shape.label, found)
     return 1 if found.violations else 0
 
 
