@@ -4,11 +4,13 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 TIME ?= 60
+STORE ?= sqlite
+SEED ?=
 MESON = meson
 RELEASE = build/release
 
 .DEFAULT_GOAL = all
-.PHONY: all demo check lint bench mutants fuzz install uninstall clean help
+.PHONY: all demo check lint bench mutants torture fuzz install uninstall clean help
 
 all: $(RELEASE)/build.ninja ## build the library and the command into build/release
 	@ninja -C $(RELEASE)
@@ -36,6 +38,10 @@ mutants: ## put each known mistake into a copy of the source and show which test
 	@scripts/install-deps build test
 	@scripts/fetch-servers || true
 	@scripts/mutants
+
+torture: ## torture STORE (sqlite, redis, redis:3, postgresql, mongodb, a URL) for TIME seconds, by SEED; see tests/torture
+	@scripts/install-deps build test
+	@scripts/torture '$(STORE)' $(TIME) $(SEED)
 
 fuzz: ## run each fuzz target for TIME seconds (60)
 	@scripts/install-deps build test

@@ -320,7 +320,6 @@ int main(int argc, char **argv)
     dlock_factory_options options = DLOCK_FACTORY_OPTIONS_INIT;
     dlock_error error;
 
-    die_with_parent();
     if (argc != 9)
         die("usage: client WHO URL FOLDER END_US SEED KEYS TTL_MS TIMEOUT_MS");
     history_open(argv[3], argv[1]);

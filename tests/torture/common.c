@@ -3,12 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
@@ -33,15 +31,6 @@ void die(const char *format, ...)
     fputc('\n', stderr);
     va_end(arguments);
     exit(1);
-}
-
-void die_with_parent(void)
-{
-    /* An orphan that was too late for the signal has another parent by now: the one that called is the harness. */
-    const char *parent = getenv("TORTURE_PARENT");
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (parent && getppid() != (pid_t)strtol(parent, NULL, 10))
-        exit(1);
 }
 
 void history_open(const char *folder, const char *who)

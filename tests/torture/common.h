@@ -14,9 +14,6 @@ int64_t now_us(void);
 /* Ends this program, with a message on stderr, if something fails that no fault of the run explains. */
 __attribute__((format(printf, 1, 2), noreturn)) void die(const char *format, ...);
 
-/* This process ends when its parent does. Called first thing. */
-void die_with_parent(void);
-
 /* Lines go to FOLDER/WHO.history from now on; WHO stands in each of them. */
 void history_open(const char *folder, const char *who);
 

@@ -6,7 +6,8 @@ before the run begins; torture.py carries it out, and hands a World to begin() a
 import glob
 import os
 import shutil
-import sqlite3
+import subprocess
+import sys
 
 CLIENTS, STORAGE = 'clients', 'storage'  # faults of one lane come one after the other; the lanes run side by side
 
@@ -114,10 +115,11 @@ class Starve(Fault):
         return {'processes': chance.randint(2, 4) * (os.cpu_count() or 1)}
 
     def begin(self, world, drawn):
-        world.burn(drawn['processes'])
+        for _ in range(drawn['processes']):
+            world.burners.append(world.spawn(['sh', '-c', 'while :; do :; done']))
 
     def end(self, world, drawn):
-        world.burn(0)
+        world.end(world.burners)
 
 
 # ---- networks -----------------------------------------------------------------------------------------------------------
@@ -297,18 +299,19 @@ class FlushScripts(OfServer):
 
 class LockFile(Fault):
     name, text = 'lock-file', 'another program keeps the file locked'
-    connection = None
+    program = ('import sqlite3, sys; file = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None); '
+               'file.execute("BEGIN IMMEDIATE"); sys.stdin.read()')
 
     def applies(self, shape):
         return shape.file is not None
 
     def begin(self, world, drawn):
-        self.connection = sqlite3.connect(world.shape.file, timeout=10, isolation_level=None)
-        self.connection.execute('BEGIN IMMEDIATE')
+        # A process of its own: it may have to wait for a client that is stopped while it has the file locked.
+        world.lockers.append(world.spawn([sys.executable, '-c', self.program, world.shape.file],
+                                         stdin=subprocess.PIPE))
 
     def end(self, world, drawn):
-        self.connection.execute('ROLLBACK')
-        self.connection.close()
+        world.end(world.lockers)
 
 
 FAULTS = [KillClient(), StopClient(), StopWriter(), Starve(),

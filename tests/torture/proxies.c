@@ -52,7 +52,6 @@ int main(int argc, char **argv)
     const int count = argc - 1;
     char line[128];
 
-    die_with_parent();
     if (count < 1 || count > PROXIES_MAX)
         die("usage: proxies HOST:PORT...; up to %d", PROXIES_MAX);
     for (int i = 0; i < count; i++) {

@@ -90,7 +90,6 @@ int main(int argc, char **argv)
     struct pollfd files[2 + CLIENTS_MAX] = {{.fd = STDIN_FILENO, .events = POLLIN}};
     nfds_t count = 2;
 
-    die_with_parent();
     if (argc != 2)
         die("usage: resource FOLDER");
     history_open(argv[1], "resource");

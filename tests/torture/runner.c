@@ -77,7 +77,6 @@ int main(int argc, char **argv)
 
     if (argc == 7 && strcmp(argv[1], "command") == 0)
         return command(argv + 2);
-    die_with_parent();
     if (argc != 10)
         die("usage: runner WHO URL FOLDER END_US SEED KEYS TTL_MS TIMEOUT_MS DLOCK");
     history_open(argv[3], argv[1]);

@@ -41,6 +41,11 @@ def now_us():
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
 
 
+def spawn(words, **options):
+    """Starts a process that ends when this one does, however."""
+    return subprocess.Popen(words, preexec_fn=server.die_with_parent(os.getpid()), **options)
+
+
 class Shape:
     """What a run is like; all that a plan may depend on."""
 
@@ -146,9 +151,9 @@ class Client:
 class Proxies:
     """The network of one side: a proxy in front of each server."""
 
-    def __init__(self, program, hosts, environment):
-        self.process = subprocess.Popen([program] + ['%s:%d' % host for host in hosts], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, universal_newlines=True, env=environment)
+    def __init__(self, program, hosts):
+        self.process = spawn([program] + ['%s:%d' % host for host in hosts], stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE, universal_newlines=True)
         self.hosts = [('127.0.0.1', int(port)) for port in self.process.stdout.readline().split()]
 
     def tell(self, number, word):
@@ -166,20 +171,20 @@ class World:
         self.shape, self.options, self.folder, self.stack = shape, options, folder, stack
         self.programs = os.path.join(options.build, 'tests', 'torture')
         self.dlock = os.path.join(options.build, 'cli', 'dlock')
-        self.environment = dict(os.environ, TORTURE_PARENT=str(os.getpid()),
-                                DLOCK_MODULE_PATH=os.path.join(options.build, 'storages'))
+        self.environment = dict(os.environ, DLOCK_MODULE_PATH=os.path.join(options.build, 'storages'))
         self.log = os.open(os.path.join(folder, 'nemesis.history'), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        self.started, self.proxies, self.burners = None, {}, []
+        self.started, self.proxies = None, {}
+        self.burners, self.lockers = [], []  # processes of faults
         self.url = self.serve()
         self.urls = {side: self.url for side in 'ab'}
         if shape.proxied:
             # Named in one order everywhere: a storage of several nodes may number them by their names.
             self.hosts = sorted(hosts_of(self.url), key=lambda host: '%s:%d' % host)
             for side in 'ab':
-                self.proxies[side] = Proxies(os.path.join(self.programs, 'proxies'), self.hosts, self.environment)
+                self.proxies[side] = Proxies(os.path.join(self.programs, 'proxies'), self.hosts)
                 self.urls[side] = with_hosts(self.url, self.proxies[side].hosts)
-        self.resource = subprocess.Popen([os.path.join(self.programs, 'resource'), folder], stdin=subprocess.PIPE,
-                                         stdout=subprocess.PIPE, env=self.environment)
+        self.resource = spawn([os.path.join(self.programs, 'resource'), folder], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE)
         self.resource.stdout.readline()
         if shape.guard_ms:
             # Nodes that were just started have no vote.
@@ -213,6 +218,8 @@ class World:
         line = '%d nemesis %d %s %s %s %s\n' % (at_us or now_us(), os.getpid(), hold, word, key, ' '.join(text.split()))
         os.write(self.log, line.encode())
 
+    spawn = staticmethod(spawn)
+
     # Clients.
 
     def start(self, client):
@@ -223,8 +230,8 @@ class World:
                  '%s %s' % (self.options.seed, client.who()), str(self.options.keys), str(shape.ttl_ms),
                  str(shape.timeout_ms)] + ([self.dlock] if run else [])
         with open(os.path.join(self.folder, client.who() + '.stderr'), 'wb') as errors:
-            client.process = subprocess.Popen(words, env=self.environment, cwd=self.folder, stdin=subprocess.DEVNULL,
-                                              stdout=errors, stderr=errors)
+            client.process = spawn(words, env=self.environment, cwd=self.folder, stdin=subprocess.DEVNULL,
+                                   stdout=errors, stderr=errors)
 
     def pids(self, client):
         """The process; or that of the dlock which it runs, and all below it."""
@@ -281,11 +288,11 @@ class World:
         with open(os.path.join(self.folder, client.who() + '.stderr'), encoding='utf-8', errors='replace') as file:
             self.note('-', 'crashes', client.who(), '# exit code %d: %s' % (code, file.read()[-2000:]))
 
-    def burn(self, count):
-        for process in self.burners:
-            process.kill()
-            process.wait()
-        self.burners = [subprocess.Popen(['sh', '-c', 'while :; do :; done']) for _ in range(count)]
+    @staticmethod
+    def end(processes):
+        while processes:
+            with processes.pop() as process:
+                process.kill()
 
     # Servers and networks.
 
@@ -335,7 +342,8 @@ class World:
             self.note('-', 'left', lock['key'], 'owner=%s' % lock['owner'])
 
     def close(self):
-        self.burn(0)
+        self.end(self.burners)
+        self.end(self.lockers)
         for client in self.clients.values():
             if client.process.poll() is None:
                 client.process.kill()
@@ -427,6 +435,8 @@ def report(options, shape, plan, text):
         print('\nviolation: %s: %s' % (violation.invariant, violation.text))
         for line in sorted(set(violation.lines), key=lambda line: line.time):
             print('    ' + line.text)
+    if found.violations and options.history:
+        print('\nthe history is in %s' % options.history)
     print('%s%d violations, judged in %.1f s' % ('\n' if found.violations else '', len(found.violations),
                                                  time.monotonic() - start))
     return found
