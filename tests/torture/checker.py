@@ -16,7 +16,7 @@ INVARIANTS = {
     'fence-unique': 'no two holds have one fence',
     'fence-order': 'a later hold has a greater fence',
     'resend-refused': 'an owner that asks again is not refused because of itself',
-    'stale': 'who has released gets no extend and no release any more',
+    'stale': 'whose hold has ended gets no extend and no release any more',
     'late-extend': 'no extend succeeds after a later grant',
     'lost-twice': 'LOST is told once per hold',
     'lost-late': 'LOST is told before validity ends',
@@ -34,6 +34,7 @@ INVARIANTS = {
 BOUND_US = 2000000  # for so long a free key may wait for its waiter beyond the interval; see waits()
 SLOWEST_US = 10000000  # no stall is longer
 CANCEL_US = 500000  # so long the release of a cancelled acquire may take, if nothing is wrong
+TICK_MS = 10        # a storage may tell time by so long ticks
 HINDERED = 6        # a machine that lets processes wait for a 1/HINDERED of a ttl is not one to judge renewals on
 MS = 1000
 
@@ -161,7 +162,7 @@ class History:
         self.granted = sorted((hold for hold in self.holds.values() if hold.granted()), key=lambda h: h.told.time)
         self.longest_ttl = max([hold.longest_ttl() for hold in self.holds.values()], default=0)
         # What a round trip costs others at the moment tells how slow the storage is.
-        self.trips, self.extended = [], {}
+        self.trips, self.extends = [], collections.defaultdict(list)  # by owner: (asked, told)
         for hold in self.holds.values():
             asked = None
             for line in hold.lines:
@@ -171,7 +172,7 @@ class History:
                     if not self.disturbed(hold.who, asked.time, line.time):
                         self.trips.append((line.time, (line.time - asked.time), 'resource'))
                     if line.fields['call'] == 'extend':
-                        self.extended[asked.fields['owner']] = line.time
+                        self.extends[asked.fields['owner']].append((asked, line))
         self.trips.sort()
 
     def place(self, line):
@@ -318,6 +319,21 @@ def stale(history):
                                 hold.key, [why, asked, line])
 
 
+def extended_too_late(history):
+    """Extends that brought a hold back whose ttl was over: nobody has taken the key, but somebody could have."""
+    for hold in history.granted:
+        if hold.renew or hold.run:
+            continue
+        last, ttl = hold.told, hold.asked.number('ttl')
+        for asked, told in sorted(history.extends[hold.owner], key=lambda pair: pair[0].time):
+            if told.fields['status'] == 'OK':
+                if asked.time > history.settled(last.who, last.time) + (ttl + TICK_MS) * MS:
+                    yield Violation('stale', 'the extend of a hold that was over was carried out', hold.key,
+                                    [hold.told, last, asked, told])
+            if told.fields['status'] != 'LOST':  # whatever else it says, it may have been carried out
+                last, ttl = told, max(ttl, asked.number('ttl'))
+
+
 def asked_by(hold, told):
     """The owner in the line that a line answers."""
     for line in reversed(hold.lines[:hold.lines.index(told)]):
@@ -421,7 +437,7 @@ def taken(history, hold):
         if last.word == 'asks' and last.fields['call'] == 'extend':
             gone = hold.died or last.time
     # Another lock may have adopted the owner, and extended it.
-    end = max(gone, history.extended.get(hold.owner, 0))
+    end = max([gone] + [told.time for _, told in history.extends[hold.owner]])
     return start, history.settled(hold.who, end) + history.longest_ttl
 
 
@@ -512,7 +528,7 @@ def wrote(hold, begin, end):
     return len(looks) >= 2 and bool(gone) and gone[0].time < end
 
 
-CHECKS = [exclusion, fences, stale, resends, losses, waits, strange, overtaken]
+CHECKS = [exclusion, fences, stale, extended_too_late, resends, losses, waits, strange, overtaken]
 
 
 class Report:

@@ -137,11 +137,22 @@ def case_stale():
         expect(history(*A, *asked, *[line.replace('status=OK', 'status=LOST') for line in former]))
 
 
+def case_stale_by_time():
+    late = release('c0.1', 1, 1300, 1301, call='extend')
+    late[0] += ' ttl=1000'
+    lines = [*grant('c0.1', 1, 10, 11, 100), *look('c0.1', 1, 12, 990), *look('c0.1', 1, 1100, 0)]
+    expect(history(*lines, *late), 'stale')
+    # One before, also of unknown outcome, may have kept it alive.
+    before = release('c0.1', 1, 500, 501, 'UNAVAILABLE', call='extend')
+    before[0] += ' ttl=1000'
+    expect(history(*grant('c0.1', 1, 10, 11, 100), *before, *late))
+
+
 def case_late_extend():
     lines = [*grant('c0.1', 1, 10, 11, 100), *look('c0.1', 1, 12, 990), *look('c0.1', 1, 1100, 0),
              *grant('c1.1', 1, 1200, 1201, 101), *look('c1.1', 1, 1202, 990)]
     expect(history(*lines, *release('c0.1', 1, 1300, 1301, call='extend'), *release('c1.1', 1, 1400, 1401)),
-           'late-extend')
+           'stale', 'late-extend')
     expect(history(*lines, *release('c0.1', 1, 1300, 1301, call='release'), *release('c1.1', 1, 1400, 1401)), 'stale')
 
 
