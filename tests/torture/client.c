@@ -85,12 +85,21 @@ static void take_events(void)
     }
 }
 
-static dlock_status await_answer(dlock_error *error)
+/* Waits for the end of the call that runs, until `until`. */
+static void await_answer(int64_t until)
 {
-    while (!client.answered) {
+    while (!client.answered && now_us() < until) {
         poll(&(struct pollfd){.fd = client.fd, .events = POLLIN}, 1, LOOK_MS);
         take_events();
     }
+}
+
+/* The end of an asynchronous call whose start gave `started`. */
+static dlock_status end_of_call(dlock_status started, dlock_error *error)
+{
+    if (started != DLOCK_OK)
+        return started;
+    await_answer(INT64_MAX);
     *error = client.answer;
     return error->status;
 }
@@ -137,11 +146,10 @@ static dlock_status acquire(struct place *place, const struct plan *plan)
         client.answered = false;
         status = dlock_acquire_start(place->lock, options, NULL, &error);
         if (status == DLOCK_OK && plan->cancels) {
-            nap(plan->work_ms);
+            await_answer(now_us() + (int64_t)plan->work_ms * 1000);
             dlock_cancel(place->lock);
         }
-        if (status == DLOCK_OK)
-            status = await_answer(&error);
+        status = end_of_call(status, &error);
     } else {
         status = dlock_acquire(place->lock, options, &error);
     }
@@ -161,8 +169,8 @@ static dlock_status extend(const struct place *place, dlock *lock, uint32_t ttl_
     client.answered = false;
     dlock_status status =
         asynchronous ? dlock_extend_start(lock, ttl_ms, NULL, &error) : dlock_extend(lock, ttl_ms, &error);
-    if (asynchronous && status == DLOCK_OK)
-        status = await_answer(&error);
+    if (asynchronous)
+        status = end_of_call(status, &error);
     history("%u told key-%u call=extend status=%s # %s", place->hold, place->key, dlock_status_name(status),
             status == DLOCK_OK ? "" : error.message);
     return status;
@@ -174,8 +182,8 @@ static dlock_status release(const struct place *place, dlock *lock, bool asynchr
     history("%u asks key-%u call=release owner=%s", place->hold, place->key, dlock_owner(lock));
     client.answered = false;
     dlock_status status = asynchronous ? dlock_release_start(lock, NULL, &error) : dlock_release(lock, &error);
-    if (asynchronous && status == DLOCK_OK)
-        status = await_answer(&error);
+    if (asynchronous)
+        status = end_of_call(status, &error);
     history("%u told key-%u call=release status=%s # %s", place->hold, place->key, dlock_status_name(status),
             status == DLOCK_OK ? "" : error.message);
     return status;
