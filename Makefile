@@ -39,9 +39,9 @@ mutants: ## put each known mistake into a copy of the source and show which test
 	@scripts/fetch-servers || true
 	@scripts/mutants
 
-torture: ## torture STORE (sqlite, redis, redis:3, postgresql, mongodb, a URL) for TIME seconds, by SEED; see tests/torture
+torture: ## lock under faults for TIME seconds: STORE=sqlite, redis, redis:3, postgresql, mongodb, or a URL; SEED, FAULT
 	@scripts/install-deps build test
-	@scripts/torture '$(STORE)' $(TIME) $(SEED)
+	@scripts/torture '$(STORE)' --time $(TIME) $(if $(SEED),--seed $(SEED)) $(addprefix --only ,$(FAULT))
 
 fuzz: ## run each fuzz target for TIME seconds (60)
 	@scripts/install-deps build test
