@@ -370,6 +370,7 @@ def losses(history):
             if gone and gone[0].time < line.number('since'):
                 yield Violation('lost-after-release', '%s was told LOST after its release' % hold.who, hold.key,
                                 [hold.told, gone[0], line])
+        for line in lost[:1]:
             yield from healthy_loss(history, hold, line)
         yield from ends_untold(history, hold, lost)
 
