@@ -35,7 +35,7 @@ BOUND_US = 2000000  # for so long a free key may wait for its waiter beyond the 
 SLOWEST_US = 10000000  # no stall is longer
 CANCEL_US = 500000  # so long the release of a cancelled acquire may take, if nothing is wrong
 TICK_MS = 10        # a storage may tell time by so long ticks
-HINDERED = 6        # a machine that lets processes wait for a 1/HINDERED of a ttl is not one to judge renewals on
+SPARE_US = 100000   # a renewed lock with less time for its renewal than this is not judged; see healthy_loss()
 MS = 1000
 
 
@@ -249,15 +249,15 @@ def exclusion(history):
                     name = 'command' if other.run or hold.run else 'overlap'
                     yield Violation(name, '%s and %s both hold %s, for %.3f ms at least'
                                     % (other.who, hold.who, key, (until - start) / MS), key,
-                                    surroundings(other, start, until) + surroundings(hold, start, until))
+                                    surroundings(other, start) + surroundings(hold, start))
             heapq.heappush(active, (end, id(hold), hold))
 
 
-def surroundings(hold, begin, end):
+def surroundings(hold, begin):
     """The lines of a hold that say how it came to be and what was last known of it around a time."""
     near = [line for line in hold.lines if line.time <= begin][-3:] + [
         line for line in hold.lines if begin < line.time][:3]
-    return list(dict.fromkeys([hold.asked] + ([hold.told] if hold.told else []) + near))
+    return list(dict.fromkeys([line for line in hold.lines if line.word in ('asks', 'told')][:12] + near))
 
 
 def fences(history):
@@ -376,17 +376,19 @@ def losses(history):
 
 
 def healthy_loss(history, hold, line):
-    # A lock that is not renewed ends by LOST, when the margin begins.
-    margin = hold.asked.number('margin')
+    margin, ttl = hold.asked.number('margin'), min([hold.asked.number('ttl')] + [
+        extend.number('ttl') for extend in hold.find('asks', 'extend')])
+    # A lock that is not renewed ends by LOST, when the margin begins; else there is this time for its renewal.
     if not hold.renew and line.number('left') <= margin + 50:
         return
+    spare = (ttl - ttl // 3 - min(margin, ttl // 2)) * MS
     begin = line.time - hold.longest_ttl() - BOUND_US // 2
     if history.disturbed(hold.who, begin, line.time):
         return
-    if history.slowness(hold.who, begin, line.time) > hold.asked.number('ttl') * MS // HINDERED:
+    if spare < SPARE_US or history.slowness(hold.who, begin, line.time) > spare // 2:
         return
     yield Violation('lost-healthy', '%s lost a lock that nothing was wrong with' % hold.who, hold.key,
-                    surroundings(hold, line.time, line.time) + [line])
+                    surroundings(hold, line.time) + [line])
 
 
 def ends_untold(history, hold, lost):
@@ -406,7 +408,7 @@ def ends_untold(history, hold, lost):
                                 % (hold.who, line.number('left')), hold.key, [hold.told, line])
         elif not held and not lost and not (leaving and leaving[0] < since) and not hold.died:
             yield Violation('lost-untold', '%s was not told LOST' % hold.who, hold.key,
-                            surroundings(hold, line.time, line.time))
+                            surroundings(hold, line.time))
 
 
 def taken(history, hold):

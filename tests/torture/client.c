@@ -217,7 +217,8 @@ static struct plan make_plan(void)
     plan.waits = chance_of(chance, 60);
     options->wait_ms = plan.waits ? chance_between(chance, client.ttl_ms, 3 * client.ttl_ms) : 0;
     options->retries = chance_between(chance, 1, 4);
-    plan.work_ms = chance_of(chance, 4) ? chance_below(chance, client.ttl_ms * 3 / 2) : chance_below(chance, 20);
+    plan.work_ms = chance_of(chance, options->renew ? 20 : 4) ? chance_below(chance, client.ttl_ms * 3 / 2)
+                                                              : chance_below(chance, 20);
     plan.extend_ms = chance_of(chance, 30) ? client.ttl_ms * chance_between(chance, 1, 3) / 3 : 0;
 
     /* Seldom, since the key is taken until the ttl is over then. */

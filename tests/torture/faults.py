@@ -18,7 +18,7 @@ class Fault:
     text = None      # what happens
     lane = STORAGE
     breaks = ()      # invariants of checker.py that cannot hold under it, as docs/guarantees.md says
-    length = (300, 1500)  # ms
+    length = (0.2, 1.8)  # in ttls; what is over by itself is short
 
     def applies(self, shape):
         """Whether it can be done to a storage of this shape; see torture.Shape."""
@@ -67,7 +67,7 @@ class KillClient(OfClient):
     name, text = 'kill-client', 'a client, or a dlock run, is killed at a random moment'
     # Its command is killed by another process, a moment later.
     breaks = ('command',)
-    length = (50, 300)
+    length = (0.05, 0.3)
 
     def begin(self, world, drawn):
         world.kill(drawn['client'])
@@ -162,7 +162,7 @@ def is_minority(shape, drawn):
 class LoseReplies(Network):
     name, text = 'lose-replies', 'requests are carried out, their replies lost, and the connections cut'
     words = ['drop {count}']
-    length = (100, 500)
+    length = (0.1, 0.5)
 
     def draw(self, chance, shape):
         return dict(super().draw(chance, shape), count=chance.randint(1, 20))
@@ -171,7 +171,7 @@ class LoseReplies(Network):
 class CutConnections(Network):
     name, text = 'cut-connections', 'every connection is cut'
     words = ['cut {how}']
-    length = (10, 50)
+    length = (0.01, 0.05)
 
     def draw(self, chance, shape):
         return dict(super().draw(chance, shape), how=chance.choice(['fin', 'rst']))
@@ -180,7 +180,7 @@ class CutConnections(Network):
 class CutReply(Network):
     name, text = 'cut-reply', 'a connection is cut in the middle of a reply'
     words = ['cut-after {bytes}']
-    length = (100, 300)
+    length = (0.1, 0.3)
 
     def draw(self, chance, shape):
         return dict(super().draw(chance, shape), bytes=chance.randint(1, 400))
@@ -234,6 +234,7 @@ class OfServer(Fault):
 
 class KillServer(OfServer):
     name, text = 'kill-server', 'a server is killed, and started again with what it had on its disk'
+    length = (0.05, 1.5)
 
     def applies(self, shape):
         return shape.owned and (shape.keeps or shape.nodes > 1)
@@ -281,7 +282,7 @@ class StopServer(OfServer):
 
 class FlushScripts(OfServer):
     name, text = 'flush-scripts', 'SCRIPT FLUSH on every node'
-    length = (10, 50)
+    length = (0.01, 0.05)
 
     def applies(self, shape):
         return shape.owned and shape.name == 'redis'

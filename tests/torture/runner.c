@@ -37,7 +37,7 @@ static int command(char **words)
     history("%s told key-%u call=acquire status=OK fence=%" PRIu64 " owner=%s", hold, key, fence, owner);
     resource_connect(words[1]);
     chance_init(&chance, words[4]);
-    const uint32_t rounds = chance_of(&chance, 4) ? chance_between(&chance, 50, 200) : chance_between(&chance, 1, 5);
+    const uint32_t rounds = chance_of(&chance, 15) ? chance_between(&chance, 50, 300) : chance_between(&chance, 1, 5);
     for (uint32_t i = 0; i < rounds; i++) {
         const bool admitted = fence > 0 && resource_read(RESOURCE_FENCED, key, fence, &fenced);
         resource_read(RESOURCE_UNFENCED, key, fence, &unfenced);

@@ -98,7 +98,7 @@ def make_plan(seed, shape, time_ms, only):
                 turn = chance.sample(table, len(table))
             fault = turn.pop()
             drawn = fault.draw(chance, shape)
-            length = drawn.pop('ms', None) or chance.randint(*fault.length)
+            length = drawn.pop('ms', None) or int(chance.uniform(*fault.length) * shape.ttl_ms)
             if at + length > time_ms - 500:
                 break
             steps.append(Step(len(steps) + 1, fault, at, length, drawn))
@@ -475,7 +475,7 @@ def main():
     parser.add_argument('--seed', default=None, help='the same seed makes the same plan of faults')
     parser.add_argument('--clients', type=int, default=8, help='processes that use the API (8)')
     parser.add_argument('--runners', type=int, default=2, help='processes that use `dlock run` (2)')
-    parser.add_argument('--keys', type=int, default=3, help='(3)')
+    parser.add_argument('--keys', type=int, default=4, help='(4)')
     parser.add_argument('--ttl', type=int, default=1000, help='the longest ttl, in ms (1000)')
     parser.add_argument('--only', action='append', metavar='FAULT', help='this fault, and others so named')
     parser.add_argument('--most', type=int, default=10, help='so many violations are shown (10)')
