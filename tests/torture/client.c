@@ -324,6 +324,23 @@ static void turn(void)
     nap(pause);
 }
 
+/* A client named w... keeps a key of its own that nobody else wants: how long its calls take tells how fast the storage
+ * is at the moment. */
+static void watch_storage(void)
+{
+    const struct plan plan = {.options = {.size = sizeof plan.options, .ttl_ms = client.ttl_ms, .retries = 1}};
+    struct place place = {.key = RESOURCE_KEYS - 1, .lock = new_lock(RESOURCE_KEYS - 1)};
+    while (now_us() < client.end_us) {
+        if (acquire(&place, &plan) == DLOCK_OK) {
+            for (int i = 0; i < 20 && extend(&place, place.lock, client.ttl_ms, false) == DLOCK_OK; i++)
+                nap(LOOK_MS);
+            release(&place, place.lock, false);
+        }
+        nap(LOOK_MS);
+    }
+    dlock_free(place.lock);
+}
+
 int main(int argc, char **argv)
 {
     dlock_factory_options options = DLOCK_FACTORY_OPTIONS_INIT;
@@ -349,6 +366,8 @@ int main(int argc, char **argv)
         client.places[i] = (struct place){.key = i, .lock = new_lock(i)};
 
     history("- starts -");
+    if (argv[1][0] == 'w')
+        watch_storage();
     while (now_us() < client.end_us)
         turn();
     dlock_factory_close(client.factory);

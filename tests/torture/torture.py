@@ -7,6 +7,7 @@ runs already. README.md says how it works and how to read what it prints.
 """
 import argparse
 import contextlib
+import glob
 import json
 import os
 import random
@@ -34,6 +35,7 @@ SERVERS = {
     'mongodb': ([], False),       # in memory, where there is no mongod
 }
 PORTS = {'redis': 6379, 'valkey': 6379, 'postgresql': 5432, 'postgres': 5432, 'mongodb': 27017}
+WATCHER = 'w0'  # a client that no fault is aimed at, with a key of its own; see client.c
 PATIENCE = 60  # seconds until clients that do not end are a failure
 
 
@@ -191,7 +193,7 @@ class World:
             self.note(0, 'fault', 'start', 'scope=all breaks=')
             self.note(0, 'over', 'start', 'settles=%d' % (shape.guard_ms + 500))
         self.end_us = now_us() + options.time * 1000000
-        self.clients = {name: Client(name) for name in shape.clients + shape.runners}
+        self.clients = {name: Client(name) for name in shape.clients + shape.runners + [WATCHER]}
         for client in self.clients.values():
             self.start(client)
 
@@ -226,7 +228,7 @@ class World:
         client.count += 1
         shape, run = self.shape, client.name.startswith('r')
         words = [os.path.join(self.programs, 'runner' if run else 'client'), client.who(),
-                 self.urls[shape.side(client.name)], self.folder, str(self.end_us),
+                 self.url if client.name == WATCHER else self.urls[shape.side(client.name)], self.folder, str(self.end_us),
                  '%s %s' % (self.options.seed, client.who()), str(self.options.keys), str(shape.ttl_ms),
                  str(shape.timeout_ms)] + ([self.dlock] if run else [])
         with open(os.path.join(self.folder, client.who() + '.stderr'), 'wb') as errors:
@@ -297,7 +299,14 @@ class World:
     # Servers and networks.
 
     def server(self, command):
-        return self.started.tell(command)
+        try:
+            return self.started.tell(command)
+        except server.Failure:
+            # What the servers have to say of it is gone with their folder otherwise.
+            for path in sorted(glob.glob(os.path.join(self.started.tell('folder'), '*.log'))):
+                with open(path, encoding='utf-8', errors='replace') as file:
+                    print('%s ends with:\n%s' % (path, file.read()[-4000:]), file=sys.stderr)
+            raise
 
     def network(self, sides, nodes, word):
         for side in sides:
@@ -506,6 +515,9 @@ def main():
     except server.Skip as reason:
         print('1..0 # SKIP %s' % reason)
         return 0
+    except server.Failure as error:
+        print('1..1\nnot ok 1 - %s: servers\n# %s' % (shape.label, error))
+        return 1
     if options.history:
         with open(options.history, 'w', encoding='utf-8') as file:
             file.write(text)
