@@ -325,15 +325,22 @@ static void turn(void)
 }
 
 /* A client named w... keeps a key of its own that nobody else wants: how long its calls take tells how fast the storage
- * is at the moment. */
+ * is at the moment. Now and then it comes too late with an extend, which nobody else has made impossible. */
 static void watch_storage(void)
 {
-    const struct plan plan = {.options = {.size = sizeof plan.options, .ttl_ms = client.ttl_ms, .retries = 1}};
+    struct plan plan = {.options = {.size = sizeof plan.options, .retries = 1}};
     struct place place = {.key = RESOURCE_KEYS - 1, .lock = new_lock(RESOURCE_KEYS - 1)};
     while (now_us() < client.end_us) {
+        const bool late = chance_of(&client.chance, 10);
+        plan.options.ttl_ms = late ? 10 * LOOK_MS : client.ttl_ms;
         if (acquire(&place, &plan) == DLOCK_OK) {
-            for (int i = 0; i < 20 && extend(&place, place.lock, client.ttl_ms, false) == DLOCK_OK; i++)
+            for (int i = 0; !late && i < 20 && extend(&place, place.lock, client.ttl_ms, false) == DLOCK_OK; i++)
                 nap(LOOK_MS);
+            snprintf(place.former, sizeof place.former, "%s", dlock_owner(place.lock));
+            if (late) {
+                nap(15 * LOOK_MS);
+                try_former_owner(&place, &(struct plan){.stale = STALE_EXTEND});
+            }
             release(&place, place.lock, false);
         }
         nap(LOOK_MS);

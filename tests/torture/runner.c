@@ -31,12 +31,14 @@ static int command(char **words)
     uint64_t fenced, unfenced;
 
     history_open(words[1], words[0]);
+    chance_init(&chance, words[4]);
     if (!fence_text || !owner)
         die("DLOCK_FENCE or DLOCK_OWNER is not set");
     const uint64_t fence = strtoull(fence_text, NULL, 10);
     history("%s told key-%u call=acquire status=OK fence=%" PRIu64 " owner=%s", hold, key, fence, owner);
     resource_connect(words[1]);
-    chance_init(&chance, words[4]);
+    if (chance_of(&chance, 50))
+        signal(SIGTERM, SIG_IGN); /* then only KILL helps, if the lock is lost */
     const uint32_t rounds = chance_of(&chance, 15) ? chance_between(&chance, 50, 300) : chance_between(&chance, 1, 5);
     for (uint32_t i = 0; i < rounds; i++) {
         const bool admitted = fence > 0 && resource_read(RESOURCE_FENCED, key, fence, &fenced);
