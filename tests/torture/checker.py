@@ -25,6 +25,7 @@ INVARIANTS = {
     'lost-after-release': 'LOST is not told after the release',
     'held-after-lost': 'a lock that is LOST is held no longer',
     'wait': 'who waits gets a key within its interval when nobody can have it any more',
+    'answers': 'calls that no fault touches are answered, as a rule',
     'status': 'no call fails in a way that no fault explains',
     'fenced-update': 'the resource that refuses smaller fences loses no update',
     'unfenced-update': 'the resource that takes all loses what others wrote while a holder was stopped: this run can see',
@@ -487,6 +488,22 @@ def waits(history):
                                 history.around(at, key) + [hold.asked] + ([hold.told] if hold.told else []))
 
 
+def answers(history):
+    """Not every call: storages have limits of their own, of 50 ms and more, which a slow machine may exceed."""
+    answered, silent = 0, []
+    for hold in history.holds.values():
+        for asked, told in pairs(hold.lines):
+            if told.word == 'told' and asked.word == 'asks' and not history.disturbed(hold.who, asked.time, told.time):
+                if told.fields['status'] == 'UNAVAILABLE':
+                    silent.append(told)
+                else:
+                    answered += 1
+    history.silent = len(silent)
+    if len(silent) > max(answered, 10):
+        yield Violation('answers', '%d calls had no answer, and %d had one' % (len(silent), answered), silent[0].key,
+                        silent[:5])
+
+
 def strange(history):
     for hold in history.holds.values():
         for line in hold.find('told'):
@@ -531,7 +548,8 @@ def wrote(hold, begin, end):
     return len(looks) >= 2 and bool(gone) and gone[0].time < end
 
 
-CHECKS = [exclusion, fences, stale, extended_too_late, resends, losses, waits, strange, overtaken]
+CHECKS = [exclusion, fences, stale, extended_too_late, resends, losses, waits, answers, strange,
+          overtaken]
 
 
 class Report:
@@ -576,6 +594,7 @@ class Report:
             'operations': len(calls), 'grants': len(history.granted),
             'grants of dlock run': sum(hold.run for hold in history.granted),
             'hand-overs': handed, 'unknown outcomes': len(unknown) + len(untold),
+            'of them, without a fault': history.silent,
             'losses told': sum(len(hold.find('lost')) for hold in holds),
             'stopped writers overtaken': history.overtaken,
             'longest wait': '%d ms' % (max(waited, default=0) // MS),

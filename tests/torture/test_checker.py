@@ -226,6 +226,14 @@ def case_wait():
     expect(history(*waiter, '5000 resource - stall - ms=2000'))
 
 
+def case_answers():
+    lines = ['%d c0.1 %d %s' % (10 * number + at, number, what) for number in range(20) for at, what in enumerate(
+        ['asks k call=acquire ttl=1000 wait=0 retries=1', 'told k call=acquire status=UNAVAILABLE'])]
+    expect(history(*lines), 'answers')
+    expect(history(*lines, *fault(1, 'unplug', 5, 300)))
+    expect(history(*lines[:12]))
+
+
 def case_status():
     expect(history('10 c0.1 1 asks k call=acquire ttl=1000 wait=0 retries=1', '11 c0.1 1 told k call=acquire status=REFUSED'),
            'status')
