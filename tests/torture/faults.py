@@ -86,7 +86,7 @@ class StopClient(OfClient):
 
     def scope(self, shape, drawn):
         # With the file locked, where the storage is one.
-        return 'all' if shape.file else drawn['client']
+        return 'all' if shape.in_file else drawn['client']
 
     def begin(self, world, drawn):
         world.stop(drawn['client'])
@@ -304,11 +304,11 @@ class LockFile(Fault):
                'file.execute("BEGIN IMMEDIATE"); sys.stdin.read()')
 
     def applies(self, shape):
-        return shape.file is not None
+        return shape.in_file and not shape.url
 
     def begin(self, world, drawn):
         # A process of its own: it may have to wait for a client that is stopped while it has the file locked.
-        world.lockers.append(world.spawn([sys.executable, '-c', self.program, world.shape.file],
+        world.lockers.append(world.spawn([sys.executable, '-c', self.program, world.file],
                                          stdin=subprocess.PIPE))
 
     def end(self, world, drawn):

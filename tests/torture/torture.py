@@ -20,7 +20,8 @@ import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, '..', 'servers'))
+SCRIPTS = os.path.join(HERE, '..', 'servers')
+sys.path.insert(0, SCRIPTS)
 # pylint: disable=wrong-import-position
 import checker
 import faults
@@ -60,7 +61,7 @@ class Shape:
         self.owned = not self.url and self.name != 'sqlite'
         self.nodes = int(nodes or 1)
         self.keeps = SERVERS.get(self.name + ('-quorum' if self.nodes > 1 else ''), ([], True))[1]
-        self.file = None  # the path of a storage that is a file
+        self.in_file = self.name == 'sqlite'  # whoever is stopped in a transaction keeps all others out
         self.proxied = self.owned or bool(self.url and hosts_of(self.url))
         self.ttl_ms, self.timeout_ms = options.ttl, options.ttl
         self.guard_ms = self.ttl_ms if self.nodes > 1 and not self.keeps else 0
@@ -175,7 +176,7 @@ class World:
         self.dlock = os.path.join(options.build, 'cli', 'dlock')
         self.environment = dict(os.environ, DLOCK_MODULE_PATH=os.path.join(options.build, 'storages'))
         self.log = os.open(os.path.join(folder, 'nemesis.history'), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        self.started, self.proxies = None, {}
+        self.started, self.file, self.proxies = None, None, {}
         self.burners, self.lockers = [], []  # processes of faults
         self.url = self.serve()
         self.urls = {side: self.url for side in 'ab'}
@@ -204,8 +205,8 @@ class World:
             if hosts_of(url):
                 url = with_parameter(url, 'prefix', 'dlock-torture')  # its users have keys of their own
         elif shape.name == 'sqlite':
-            shape.file = os.path.join(self.folder, 'locks.db')
-            url = 'sqlite:' + shape.file
+            self.file = os.path.join(self.folder, 'locks.db')
+            url = 'sqlite:' + self.file
         else:
             words = SERVERS.get(shape.name + ('-quorum' if shape.nodes > 1 else ''), ([], True))[0]
             nodes = ['--nodes', str(shape.nodes)] if shape.nodes > 1 else []
@@ -500,8 +501,9 @@ def main():
         if name not in names:
             parser.error('there is no fault "%s"; expected one of: %s' % (name, ' '.join(names)))
     shape = Shape(options)
-    if shape.name == 'sqlite' and not shape.url:
-        shape.file = ''
+    if shape.owned and not os.access(os.path.join(SCRIPTS, shape.name), os.X_OK):
+        parser.error('there is no storage "%s"; expected sqlite, a script of tests/servers such as redis or redis:3, or a URL'
+                     % options.store)
     plan = make_plan(options.seed, shape, options.time * 1000, options.only)
     if options.plan:
         print('\n'.join(map(str, plan)))
