@@ -64,12 +64,16 @@ class Fault:
 
     def __init__(self, line):
         self.name, self.begin, self.end, self.line = line.key, line.time, None, line
-        self.scope = line.fields['scope']  # 'all', 'nobody', or clients with commas between
+        # 'all', 'nobody', or clients with commas between: who feels it, and for whom it breaks what.
+        self.scope = line.fields['scope'].split(',')
+        self.victims = line.fields.get('victims', line.fields['scope']).split(',')
         self.breaks = line.fields.get('breaks', '').split(',')
-        self.clients = self.scope.split(',')
 
     def touches(self, who):
-        return self.scope == 'all' or client_of(who) in self.clients
+        return 'all' in self.scope or client_of(who) in self.scope
+
+    def explains(self, who):
+        return 'all' in self.victims or client_of(who) in self.victims
 
 
 class Hold:
@@ -568,12 +572,12 @@ class Report:
         self.violations.sort(key=lambda each: each.time)
 
     def explanation(self, violation):
-        """The fault that is documented to break this invariant, and may have."""
+        """The last fault that is documented to break this invariant, and may have."""
         first = min(line.time for line in violation.lines)
-        for fault in self.history.faults:
+        for fault in sorted(self.history.faults, key=lambda fault: -fault.begin):
             if violation.invariant in fault.breaks and fault.begin <= violation.time and (
                     first <= fault.end + self.history.longest_ttl) and (
-                    any(fault.touches(line.who) for line in violation.lines)):
+                    any(fault.explains(line.who) for line in violation.lines)):
                 return fault
         return None
 

@@ -32,6 +32,10 @@ class Fault:
         """Who feels it: 'all', 'nobody', or names of clients with commas between."""
         return 'all'
 
+    def victims(self, shape, drawn):
+        """For whom it breaks what it breaks."""
+        return self.scope(shape, drawn)
+
     def settles(self, shape, drawn):
         """For how many ms it may be felt after its end, until connections are made anew and requests asked again."""
         return 500
@@ -87,6 +91,9 @@ class StopClient(OfClient):
     def scope(self, shape, drawn):
         # With the file locked, where the storage is one.
         return 'all' if shape.in_file else drawn['client']
+
+    def victims(self, shape, drawn):
+        return drawn['client']
 
     def begin(self, world, drawn):
         world.stop(drawn['client'])

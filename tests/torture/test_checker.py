@@ -99,6 +99,7 @@ def case_overlap_explained():
     expect(history(*lines, *fault(1, 'kill-server', 20, 25, breaks='command')), 'overlap')
     expect(history(*lines, *fault(1, 'forget-server', 60, 70, breaks='overlap')), 'overlap')
     expect(history(*lines, *fault(1, 'forget-server', 20, 25, scope='c5', breaks='overlap')), 'overlap')
+    expect(history(*lines, *fault(1, 'forget-server', 20, 25, scope='all victims=c5', breaks='overlap')), 'overlap')
 
 
 def case_command():

@@ -390,8 +390,9 @@ def carry_out(world, plan):
             else:
                 at_us = now_us()
                 fault.begin(world, step.drawn)
-                world.note(step.number, 'fault', fault.name, 'scope=%s breaks=%s # %s' % (
-                    fault.scope(world.shape, step.drawn), ','.join(fault.breaks), step.drawn), at_us)
+                world.note(step.number, 'fault', fault.name, 'scope=%s victims=%s breaks=%s # %s' % (
+                    fault.scope(world.shape, step.drawn), fault.victims(world.shape, step.drawn), ','.join(fault.breaks),
+                    step.drawn), at_us)
                 coming.append(((now_us() - start) / 1000 + step.length_ms, 1, step.number, step))
             continue
         world.look_after()
