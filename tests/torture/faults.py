@@ -200,7 +200,16 @@ class Silent(Network):
         return 500 + 2 * shape.timeout_ms
 
 
-class HalfOpen(Silent):
+class DeadConnections(Silent):
+    """In the end they are cut: one that idled meanwhile would be found dead by its next request, however late that comes,
+    and that one waits for its timeout, which no renewal of a short ttl survives."""
+
+    def end(self, world, drawn):
+        super().end(world, drawn)
+        world.network(drawn['sides'], drawn['nodes'], 'cut rst')
+
+
+class HalfOpen(DeadConnections):
     name, text = 'half-open', 'connections stay open, but nothing goes through them any more'
     words = ['black-hole']
 
@@ -220,7 +229,7 @@ class Refuse(Network):
     words = ['refuse', 'cut rst']
 
 
-class Unplug(Silent):
+class Unplug(DeadConnections):
     name, text = 'unplug', 'nothing goes through, and connecting does not end: a network that is cut off'
     words = ['silence', 'black-hole']
 
