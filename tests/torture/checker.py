@@ -532,7 +532,8 @@ def overtaken(history):
         for before, after in pairs(hold.lines):
             if before.word != 'stops':
                 continue
-            others = [other for other in history.by_key[hold.key] if other is not hold and wrote(other, before.time, after.time)]
+            others = [other for other in history.by_key[hold.key]
+                      if other is not hold and wrote(other, before.time, after.time)]
             if not others:
                 continue
             history.overtaken += 1
