@@ -28,7 +28,7 @@ INVARIANTS = {
     'answers': 'calls that no fault touches are answered, as a rule',
     'status': 'no call fails in a way that no fault explains',
     'fenced-update': 'the resource that refuses smaller fences loses no update',
-    'unfenced-update': 'the resource that takes all loses what others wrote while a holder was stopped: this run can see',
+    'unfenced-update': 'the resource that takes all loses what was written while a holder was stopped: this run sees',
     'left-behind': 'nothing is held at the end',
     'crash': 'no client crashes or hangs',
 }
@@ -238,7 +238,7 @@ class History:
         return near[-count:]
 
 
-# ---- the invariants; each function yields violations ------------------------------------------------------------------
+# ---- the invariants; each function yields violations ---------------------------------------------------------------
 
 def exclusion(history):
     for key, holds in history.by_key.items():
@@ -417,8 +417,8 @@ def ends_untold(history, hold, lost):
 
 
 def taken(history, hold):
-    """From when to when the storage may have had this hold, at the most; None if it surely had not. An undisturbed grant
-    is made about when it is told."""
+    """From when to when the storage may have had this hold, at the most; None if it surely had not. An undisturbed
+    grant is made about when it is told."""
     last = hold.lines[-1]
     gone = hold.died or last.time
     if not hold.granted():
@@ -519,14 +519,15 @@ def strange(history):
         if line.word == 'crashes':
             yield Violation('crash', '%s: %s' % (line.key, line.text.partition(' # ')[2]), line.key, [line])
         elif line.word == 'left':
-            yield Violation('left-behind', '%s is still held by %s' % (line.key, line.fields['owner']), line.key, [line])
+            yield Violation('left-behind', '%s is still held by %s' % (line.key, line.fields['owner']), line.key,
+                            [line])
         elif line.word == 'overwritten' and line.fields['table'] == 'fenced':
             yield Violation('fenced-update', '%s updates of the fenced resource were lost' % line.fields['updates'],
                             line.key, history.around(line.time, line.key) + [line])
 
 
 def overtaken(history):
-    """Writers that were stopped while somebody else got their key and wrote: what was written then must be seen lost."""
+    """Writers that were stopped while somebody else got their key and wrote: that must be seen to be lost."""
     history.overtaken = 0
     for hold in history.granted:
         for before, after in pairs(hold.lines):

@@ -47,7 +47,7 @@ class Fault:
         """What ends it; nothing, if it is over by itself."""
 
 
-# ---- clients ------------------------------------------------------------------------------------------------------------
+# ---- clients -------------------------------------------------------------------------------------------------------
 
 
 class OfClient(Fault):
@@ -129,7 +129,7 @@ class Starve(Fault):
         world.end(world.burners)
 
 
-# ---- networks -----------------------------------------------------------------------------------------------------------
+# ---- networks ------------------------------------------------------------------------------------------------------
 
 
 class Network(Fault):
@@ -201,8 +201,8 @@ class Silent(Network):
 
 
 class DeadConnections(Silent):
-    """In the end they are cut: one that idled meanwhile would be found dead by its next request, however late that comes,
-    and that one waits for its timeout, which no renewal of a short ttl survives."""
+    """In the end they are cut: one that idled meanwhile would be found dead by its next request, however late that
+    comes, and that one waits for its timeout, which no renewal of a short ttl survives."""
 
     def end(self, world, drawn):
         super().end(world, drawn)
@@ -234,7 +234,7 @@ class Unplug(DeadConnections):
     words = ['silence', 'black-hole']
 
 
-# ---- servers ------------------------------------------------------------------------------------------------------------
+# ---- servers -------------------------------------------------------------------------------------------------------
 
 
 class OfServer(Fault):

@@ -1,5 +1,5 @@
-"""The checker of the torture run: hand-written histories, one or more for each invariant, each of which must be found; and
-clean ones, in which nothing may be. Times are in ms; see README.md for the lines."""
+"""The checker of the torture run: hand-written histories, one or more for each invariant, each of which must be found;
+and clean ones, in which nothing may be. Times are in ms; see README.md for the lines."""
 import os
 import sys
 
@@ -63,7 +63,7 @@ def case_clean():
 
 
 def case_clean_with_faults():
-    # A holder that is killed, a waiter that gets in after its ttl; a lost reply; a stopped holder that finds it is late.
+    # A holder that is killed, a waiter that gets in after its ttl; a lost reply; a stopped holder that is late.
     expect(history(
         *grant('c0.1', 1, 10, 11, 100), *look('c0.1', 1, 12, 990),
         *fault(1, 'kill-client', 50, 51, scope='c0'), '50 nemesis - kills c0.1',
@@ -106,7 +106,8 @@ def case_command():
     run = ['10 r0.1 1 asks k call=acquire ttl=1000 wait=500 interval=200 renew=1 run=1',
            '11 r0.1 1 told k call=acquire status=OK fence=100 owner=vm:1:1',
            '60 r0.1 1 look k since=60000 held=1 left=0', '70 r0.1 1 exits k code=-9']
-    expect(history(*run, *grant('c1.1', 1, 30, 31, 101), *look('c1.1', 1, 32, 990), *release('c1.1', 1, 80, 81)), 'command')
+    expect(history(*run, *grant('c1.1', 1, 30, 31, 101), *look('c1.1', 1, 32, 990), *release('c1.1', 1, 80, 81)),
+           'command')
 
 
 def case_fence_unique():
@@ -181,7 +182,7 @@ def case_lost_healthy():
     lines = [*grant('c0.1', 1, 2010, 2011, 100, RENEWED), *look('c0.1', 1, 2012, 990), *lost('c0.1', 1, 2500, 400),
              *release('c0.1', 1, 2510, 2511, 'LOST')]
     expect(history(*lines), 'lost-healthy')
-    # A fault explains it, also one of before that is still felt; so does a machine that stands still. Another's does not.
+    # A fault explains it, also one of before that is still felt; so does a machine that stands still; not another's.
     expect(history(*lines, *fault(1, 'refuse', 2400, 2450)))
     expect(history(*lines, *fault(1, 'refuse', 400, 500, settles=1000)))
     expect(history(*lines, '2400 resource - stall - ms=300'))
@@ -216,7 +217,8 @@ def case_wait():
                '50 c0.1 1 told k call=acquire status=UNAVAILABLE']
     expect(history(*unknown, *waiter), 'wait')
     # Soon enough; while it was held; while the waiter itself was cut off, not while somebody else was.
-    soon = [waiter[0], '3000 c1.1 1 told k call=acquire status=OK fence=101 owner=c1.1:1:1', *release('c1.1', 1, 3001, 3002)]
+    soon = [waiter[0], '3000 c1.1 1 told k call=acquire status=OK fence=101 owner=c1.1:1:1',
+            *release('c1.1', 1, 3001, 3002)]
     expect(history(*dead, *soon))
     held = [*grant('c0.1', 1, 10, 11, 100, RENEWED), *look('c0.1', 1, 12, 990), *look('c0.1', 1, 5990, 990),
             *release('c0.1', 1, 5995, 5996)]
@@ -236,8 +238,8 @@ def case_answers():
 
 
 def case_status():
-    expect(history('10 c0.1 1 asks k call=acquire ttl=1000 wait=0 retries=1', '11 c0.1 1 told k call=acquire status=REFUSED'),
-           'status')
+    expect(history('10 c0.1 1 asks k call=acquire ttl=1000 wait=0 retries=1',
+                   '11 c0.1 1 told k call=acquire status=REFUSED'), 'status')
     expect(history(*grant('c0.1', 1, 10, 11, 100), *release('c0.1', 1, 20, 21, 'INVALID')), 'status')
 
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """torture STORE: many clients take locks over real servers while faults are injected; a checker judges what happened.
 
-Called by `make torture` and, for a short run of each storage, by meson. STORE is the name of a server that the run starts
-for itself (sqlite, redis, redis:3, postgresql, ...: a script of tests/servers, and how many nodes) or the URL of one that
-runs already. README.md says how it works and how to read what it prints.
+Called by `make torture` and, for a short run of each storage, by meson. STORE is the name of a server that the run
+starts for itself (sqlite, redis, redis:3, postgresql, ...: a script of tests/servers, and how many nodes) or the URL of
+one that runs already. README.md says how it works and how to read what it prints.
 """
 import argparse
 import contextlib
@@ -73,7 +73,7 @@ class Shape:
         return 'ab'[int(client[1:]) % 2]
 
 
-# ---- the plan -----------------------------------------------------------------------------------------------------------
+# ---- the plan ------------------------------------------------------------------------------------------------------
 
 
 class Step:
@@ -89,7 +89,7 @@ class Step:
 
 
 def make_plan(seed, shape, time_ms, only):
-    """The same for the same arguments. Each lane goes through its faults in ever new orders, so that all have their turn."""
+    """The same for the same arguments. Each lane goes through its faults in ever new orders: all have their turn."""
     steps = []
     for lane in (faults.CLIENTS, faults.STORAGE):
         chance = random.Random('%s %s %s' % (seed, shape.name, lane))
@@ -111,7 +111,7 @@ def make_plan(seed, shape, time_ms, only):
     return sorted(steps, key=lambda step: step.begin_ms)
 
 
-# ---- URLs ---------------------------------------------------------------------------------------------------------------
+# ---- URLs ----------------------------------------------------------------------------------------------------------
 
 
 def hosts_of(url):
@@ -138,7 +138,7 @@ def with_parameter(url, name, value):
     return ' '.join('%s%s%s=%s' % (each, '&' if '?' in each else '?', name, value) for each in url.split())
 
 
-# ---- what faults act upon -----------------------------------------------------------------------------------------------
+# ---- what faults act upon ------------------------------------------------------------------------------------------
 
 
 class Client:
@@ -229,7 +229,8 @@ class World:
         client.count += 1
         shape, run = self.shape, client.name.startswith('r')
         words = [os.path.join(self.programs, 'runner' if run else 'client'), client.who(),
-                 self.url if client.name == WATCHER else self.urls[shape.side(client.name)], self.folder, str(self.end_us),
+                 self.url if client.name == WATCHER else self.urls[shape.side(client.name)], self.folder,
+                 str(self.end_us),
                  '%s %s' % (self.options.seed, client.who()), str(self.options.keys), str(shape.ttl_ms),
                  str(shape.timeout_ms)] + ([self.dlock] if run else [])
         with open(os.path.join(self.folder, client.who() + '.stderr'), 'wb') as errors:
@@ -259,7 +260,7 @@ class World:
         server.send(self.pids(self.clients[name]), signal.SIGSTOP)
 
     def stop_at_write(self, name):
-        """Stops this client when it is about to write; or another one, if it does not come to that soon. Returns which."""
+        """Stops this client when it is about to write; another one, if it does not come to that soon. Returns which."""
         names = [name] + [other for other in self.shape.clients if other != name]
         for at, name in enumerate(names):
             server.send([self.clients[name].process.pid], signal.SIGUSR1)
@@ -371,7 +372,7 @@ class World:
         return ''.join(text)
 
 
-# ---- a run ----------------------------------------------------------------------------------------------------------------
+# ---- a run ---------------------------------------------------------------------------------------------------------
 
 
 def carry_out(world, plan):
@@ -391,8 +392,8 @@ def carry_out(world, plan):
                 at_us = now_us()
                 fault.begin(world, step.drawn)
                 world.note(step.number, 'fault', fault.name, 'scope=%s victims=%s breaks=%s # %s' % (
-                    fault.scope(world.shape, step.drawn), fault.victims(world.shape, step.drawn), ','.join(fault.breaks),
-                    step.drawn), at_us)
+                    fault.scope(world.shape, step.drawn), fault.victims(world.shape, step.drawn),
+                    ','.join(fault.breaks), step.drawn), at_us)
                 coming.append(((now_us() - start) / 1000 + step.length_ms, 1, step.number, step))
             continue
         world.look_after()
@@ -481,7 +482,8 @@ def print_tap(store, found):
 def main():
     parser = argparse.ArgumentParser(description='Tortures a storage; see README.md.')
     parser.add_argument('store', help='sqlite, or a script of tests/servers and how many nodes (redis:3); or a URL')
-    parser.add_argument('--build', default=os.path.join(HERE, '..', '..', 'build', 'torture'), help='folder of the build')
+    parser.add_argument('--build', default=os.path.join(HERE, '..', '..', 'build', 'torture'),
+                        help='folder of the build')
     parser.add_argument('--time', type=int, default=60, help='seconds (60)')
     parser.add_argument('--seed', default=None, help='the same seed makes the same plan of faults')
     parser.add_argument('--clients', type=int, default=8, help='processes that use the API (8)')
@@ -503,8 +505,8 @@ def main():
             parser.error('there is no fault "%s"; expected one of: %s' % (name, ' '.join(names)))
     shape = Shape(options)
     if shape.owned and not os.access(os.path.join(SCRIPTS, shape.name), os.X_OK):
-        parser.error('there is no storage "%s"; expected sqlite, a script of tests/servers such as redis or redis:3, or a URL'
-                     % options.store)
+        parser.error('there is no storage "%s"; expected sqlite, a script of tests/servers such as redis or redis:3, '
+                     'or a URL' % options.store)
     plan = make_plan(options.seed, shape, options.time * 1000, options.only)
     if options.plan:
         print('\n'.join(map(str, plan)))
