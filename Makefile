@@ -4,11 +4,13 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 TIME ?= 60
+STORE ?= sqlite
+SEED ?=
 MESON = meson
 RELEASE = build/release
 
 .DEFAULT_GOAL = all
-.PHONY: all demo check lint bench bench-peers mutants fuzz install uninstall clean help
+.PHONY: all demo check lint bench bench-peers mutants torture fuzz install uninstall clean help
 
 all: $(RELEASE)/build.ninja ## build the library and the command into build/release
 	@ninja -C $(RELEASE)
@@ -40,6 +42,10 @@ mutants: ## put each known mistake into a copy of the source and show which test
 	@scripts/install-deps build test
 	@scripts/fetch-servers || true
 	@scripts/mutants
+
+torture: ## lock under faults for TIME seconds: STORE=sqlite, redis, redis:3, postgresql, mongodb, or a URL; SEED, FAULT
+	@scripts/install-deps build test
+	@scripts/torture '$(STORE)' --time $(TIME) $(if $(SEED),--seed $(SEED)) $(addprefix --only ,$(FAULT))
 
 fuzz: ## run each fuzz target for TIME seconds (60)
 	@scripts/install-deps build test
