@@ -8,7 +8,7 @@ MESON = meson
 RELEASE = build/release
 
 .DEFAULT_GOAL = all
-.PHONY: all demo check lint bench mutants fuzz install uninstall clean help
+.PHONY: all demo check lint bench models mutants fuzz install uninstall clean help
 
 all: $(RELEASE)/build.ninja ## build the library and the command into build/release
 	@ninja -C $(RELEASE)
@@ -31,6 +31,10 @@ lint: ## format, clang-tidy, cppcheck, shellcheck, includes, man pages, Python s
 
 bench: all ## measure; figures are ratios within one run, never a failing test
 	@$(MESON) test -C $(RELEASE) --benchmark --verbose | sed -n '/^[a-z-]*: /p; /FAIL\|ERROR\|TIMEOUT/p'
+
+models: ## check the models of the lease and of Redlock in every state (Spin)
+	@scripts/install-deps build test
+	@models/run.py
 
 mutants: ## put each known mistake into a copy of the source and show which test finds it
 	@scripts/install-deps build test
