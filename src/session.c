@@ -46,7 +46,7 @@ bool session_execute(struct session *session, dlock_request *const *requests, si
     for (size_t i = 0; i < count; i++) {
         requests[i]->status = DLOCK_UNAVAILABLE;
         requests[i]->not_done = false;
-        requests[i]->contended = false;
+        requests[i]->contended = requests[i]->stray = false;
         requests[i]->info = (dlock_info){0};
         requests[i]->message[0] = '\0';
     }
