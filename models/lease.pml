@@ -75,6 +75,12 @@ byte last_owner, resends;
 /* ---- what only the properties look at ------------------------------------------------------------------------------
  */
 
+#ifdef ONLY_HOLDERS
+#define CLAIM(truth) skip /* what a broken rule leads to is of interest, not the first claim that is violated */
+#else
+#define CLAIM(truth) assert(truth)
+#endif
+
 byte told_fence;       /* the greatest fence of a hold that a client was told of */
 bool dead[OWNERS + 1]; /* its client crashed, or learned that the hold is lost: the ttl alone ends what is left of it */
 
@@ -97,9 +103,7 @@ inline check_cared_for()
 
 inline send_acquire()
 {
-#ifndef CONSEQUENCE
-    assert(!releases[ME.owner]); /* an owner is never used again once a release was sent for it */
-#endif
+    CLAIM(!releases[ME.owner]); /* an owner is never used again once a release was sent for it */
     acquires[ME.owner]++;
     ME.asked = LONG;
     ME.age = 0;
@@ -219,9 +223,9 @@ inline acquire_granted()
     if
     :: valid > 0 ->
         ME.fence = ME.answer_fence;
-        assert(ME.fence > told_fence); /* fences grow */
-        told_fence = ME.fence;
-        believe(valid)
+        believe(valid);
+        CLAIM(ME.fence > told_fence); /* fences grow */
+        told_fence = ME.fence
     :: else -> /* its validity is over before it came: no grant */
         release_owner();
         if
@@ -248,8 +252,8 @@ inline extend_granted()
     if
     :: valid > 0 && !(ME.leaves && ME.valid == 0) ->
 #endif
-        assert(ME.fence >= told_fence); /* nobody was told of a hold since */
-        believe(valid)
+        believe(valid);
+        CLAIM(ME.fence >= told_fence) /* nobody was told of a hold since */
     :: else ->
         release_owner();
         forget()

@@ -62,9 +62,18 @@ typedef client {
 client clients[CLIENTS];
 bool returns[OWNERS + 1];
 byte last_owner, extended;
+#ifdef BROKEN_OWNER_USED_AGAIN
+bool used_again;
+#endif
 
 /* ---- what only the properties look at ------------------------------------------------------------------------------
  */
+
+#ifdef ONLY_HOLDERS
+#define CLAIM(truth) skip /* what a broken rule leads to is of interest, not the first claim that is violated */
+#else
+#define CLAIM(truth) assert(truth)
+#endif
 
 byte told_fence; /* the greatest fence of a hold that a client was told of */
 
@@ -101,9 +110,7 @@ inline forget(c)
 
 inline send_propose(c)
 {
-#ifndef CONSEQUENCE
-    assert(!returns[C.owner]); /* an owner is never used again once a release was sent for it */
-#endif
+    CLAIM(!returns[C.owner]); /* an owner is never used again once a release was sent for it */
     forget_answers(c);
     forget_requests(c);
     C.proposes = ALL;
@@ -124,7 +131,9 @@ inline take_back(c)
     returns[C.owner] = true;
     if
 #ifdef BROKEN_OWNER_USED_AGAIN
-    :: true -> send_propose(c)
+    :: !used_again ->
+        used_again = true;
+        send_propose(c)
 #endif
     :: true -> forget(c)
     fi
@@ -149,9 +158,9 @@ inline grant(c)
 {
     if
     :: VALIDITY(c) > 0 ->
-        assert(C.fence > told_fence); /* fences grow */
-        told_fence = C.fence;
         believe(c);
+        CLAIM(C.fence > told_fence); /* fences grow */
+        told_fence = C.fence;
         if
         :: c == 0 && extended < EXTENDS -> skip
         :: else -> /* what is late would do no more than keep others from the key */
@@ -303,8 +312,8 @@ inline judge_extended(c)
         C.repairs = C.repairs | C.absent;
         if
         :: VALIDITY(c) > 0 && VALID_STILL(c) ->
-            assert(C.fence >= told_fence); /* nobody was told of a hold since */
-            believe(c)
+            believe(c);
+            CLAIM(C.fence >= told_fence) /* nobody was told of a hold since */
         :: else ->
             returns[C.owner] = true;
             forget(c)

@@ -24,7 +24,6 @@ DEPTH = 200000
 # How pan names what was violated.
 ONE_HOLDER = 'valid'
 FENCES_GROW = 'told_fence'
-EITHER = ONE_HOLDER + '|' + FENCES_GROW  # of two holders the earlier one has the smaller fence
 OWNER_ONCE = 'returns|releases'
 CARED_FOR = 'record_left'
 BECOMES_FREE = 'acceptance cycle'
@@ -37,7 +36,9 @@ class Model:
 
 def broken(name, switch, breaks, *others):
     text = switch.split('_', 1)[1].lower().replace('_', ' ')
-    return Model(name, 'finds: %s%s' % (text, ', and what comes of it' if 'CONSEQUENCE' in others else ''), switch,
+    if breaks == ONE_HOLDER:
+        others += ('ONLY_HOLDERS',)
+    return Model(name, 'finds: %s%s' % (text, ', and two holders come of it' if breaks == ONE_HOLDER else ''), switch,
                  *others, breaks=breaks)
 
 
@@ -45,8 +46,8 @@ MODELS = [
     Model('lease', 'holds: three acquisitions, one ttl'),
     Model('lease', 'holds: two acquisitions, two ttls', 'TWO_TTLS', 'OWNERS=2'),
     Model('lease', 'holds: what nobody has becomes free', 'LIVENESS', 'OWNERS=2'),
-    broken('lease', 'BROKEN_RELEASE_WITHOUT_OWNER', EITHER),
-    broken('lease', 'BROKEN_EXTEND_WITHOUT_OWNER', EITHER),
+    broken('lease', 'BROKEN_RELEASE_WITHOUT_OWNER', ONE_HOLDER),
+    broken('lease', 'BROKEN_EXTEND_WITHOUT_OWNER', ONE_HOLDER),
     broken('lease', 'BROKEN_TAKE_OVER_NOT_REFRESHED', ONE_HOLDER),
     broken('lease', 'BROKEN_FENCE_IN_RECORD', FENCES_GROW),
     broken('lease', 'BROKEN_VALIDITY_FROM_REPLY', ONE_HOLDER),
@@ -54,7 +55,7 @@ MODELS = [
     broken('lease', 'BROKEN_LOST_REPLY_IS_SUCCESS', ONE_HOLDER),
     broken('lease', 'BROKEN_LOST_REPLY_IS_FAILURE', CARED_FOR),
     broken('lease', 'BROKEN_OWNER_USED_AGAIN', OWNER_ONCE),
-    broken('lease', 'BROKEN_OWNER_USED_AGAIN', EITHER, 'CONSEQUENCE'),
+    broken('lease', 'BROKEN_OWNER_USED_AGAIN', ONE_HOLDER),
     broken('lease', 'BROKEN_LATE_EXTEND_BELIEVED', FENCES_GROW),
     broken('lease', 'BROKEN_SHORTER_NOT_CUT', ONE_HOLDER, 'TWO_TTLS', 'OWNERS=2'),
     broken('lease', 'BROKEN_STRAY_FORGOTTEN', ONE_HOLDER, 'TWO_TTLS', 'OWNERS=2'),
@@ -67,7 +68,7 @@ MODELS = [
     broken('redlock', 'BROKEN_HALF_IS_A_MAJORITY', ONE_HOLDER),
     broken('redlock', 'BROKEN_VALIDITY_FROM_REPLY', ONE_HOLDER),
     broken('redlock', 'BROKEN_OWNER_USED_AGAIN', OWNER_ONCE),
-    broken('redlock', 'BROKEN_OWNER_USED_AGAIN', ONE_HOLDER, 'CONSEQUENCE'),
+    broken('redlock', 'BROKEN_OWNER_USED_AGAIN', ONE_HOLDER),
     broken('redlock', 'BROKEN_LATE_EXTEND_BELIEVED', FENCES_GROW, 'EXTENDS=1', 'FORGETS=0'),
     broken('redlock', 'LIMIT_FLUSHED_WITHOUT_RESTART', ONE_HOLDER),
     broken('redlock', 'LIMIT_CLOCK_AHEAD', ONE_HOLDER),
