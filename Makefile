@@ -10,7 +10,7 @@ MESON = meson
 RELEASE = build/release
 
 .DEFAULT_GOAL = all
-.PHONY: all demo check lint bench bench-peers mutants torture fuzz install uninstall clean help
+.PHONY: all demo check lint bench bench-peers models mutants torture fuzz install uninstall clean help
 
 all: $(RELEASE)/build.ninja ## build the library and the command into build/release
 	@ninja -C $(RELEASE)
@@ -37,6 +37,10 @@ bench: all ## measure; figures are ratios within one run, never a failing test
 bench-peers: all ## install what else locks, and measure it beside ours on the same servers
 	@scripts/install-deps peers || true
 	@bench/peers/run.py --build $(RELEASE)
+
+models: ## check the models of the lease and of Redlock in every state (Spin)
+	@scripts/install-deps build test
+	@models/run.py
 
 mutants: ## put each known mistake into a copy of the source and show which test finds it
 	@scripts/install-deps build test

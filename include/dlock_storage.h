@@ -69,6 +69,8 @@ typedef struct dlock_request {
     bool contended;      /* an ACQUIRE that failed, of a storage that is spread over several places: some of them may
                             have granted it, others not, and they were told to take it back. This uses up the owner;
                             the next attempt comes under a new one, after a pause by chance */
+    bool stray; /* an ACQUIRE or EXTEND that is OK, of a storage that is spread over several places: some of them may
+                   write this owner's record later, also when others had the key in between */
     dlock_info info;
     char message[DLOCK_MESSAGE_SIZE]; /* when the status is not OK, BUSY or LOST: what the storage answered */
 } dlock_request;

@@ -122,6 +122,7 @@ static enum machine_todo asked(struct machine *m, const dlock_request *request, 
 {
     m->contended = request->contended;
     m->owner_spent = request->contended;
+    m->leaves_behind |= request->stray;
     m->leaves_behind |= !request->not_done && (request->contended || request->status == DLOCK_UNAVAILABLE);
     switch (request->status) {
     case DLOCK_OK:
@@ -159,8 +160,9 @@ static enum machine_todo extended(struct machine *m, const dlock_request *reques
     if (request->status == DLOCK_LOST)
         return lose(m, DLOCK_LOST);
     if (request->status == DLOCK_OK) {
-        /* What was extended may be what a stray ACQUIRE took anew, after others had the key. */
+        /* What was extended may be what a stray request took anew, after others had the key. */
         const bool taken_anew = m->leaves_behind && now >= m->valid_until;
+        m->leaves_behind |= request->stray;
         return !taken_anew && count_validity(m, m->asked_ttl_ms, now) ? TODO_NOTHING : lose(m, DLOCK_UNAVAILABLE);
     }
     note_stray(m, request, m->asked_ttl_ms);

@@ -46,7 +46,8 @@ struct machine {
         stray_ttl_ms;   /* the least ttl of this owner's requests without an answer, which may still arrive; 0 = none */
     bool watched;       /* hints come for this key: set by the driver at will */
     bool owner_spent;   /* a release was sent for the owner, also by the storage; or there is none yet */
-    bool leaves_behind; /* an ACQUIRE of this owner ended without an answer: it may take the key now or later */
+    bool leaves_behind; /* an ACQUIRE of this owner ended without an answer, or left a stray: it may take the key, or a
+                           part of it, now or later */
     bool extending;     /* an EXTEND is out, or about to be; there is never a second one */
     bool contended;     /* the last attempt and those of others were in each other's way */
     bool cancelled, hinted;

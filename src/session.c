@@ -42,7 +42,7 @@ static void prepare(dlock_request *const *requests, size_t count)
     for (size_t i = 0; i < count; i++) {
         requests[i]->status = DLOCK_UNAVAILABLE;
         requests[i]->not_done = false;
-        requests[i]->contended = false;
+        requests[i]->contended = requests[i]->stray = false;
         requests[i]->info = (dlock_info){0};
         requests[i]->message[0] = '\0';
     }

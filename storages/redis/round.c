@@ -244,9 +244,19 @@ static void give_back(struct redis_session *session, struct task *task, int64_t 
 /* ---- an ACQUIRE that a majority granted ---------------------------------------------------------------------------
  */
 
+/* A node that did not answer may yet write what it was asked. */
+static bool may_grant_later(const struct redis_session *session, const struct task *task)
+{
+    for (size_t i = 0; i < session->node_count; i++)
+        if (task->answers[i].asked && (task->answers[i].vote == VOTE_NONE || task->answers[i].uncertain))
+            return true;
+    return false;
+}
+
 static void grant(struct redis_session *session, struct task *task)
 {
     task->request->info.fence = task->fence;
+    task->request->stray = may_grant_later(session, task);
     finish(session, task, DLOCK_OK);
 }
 
@@ -298,7 +308,7 @@ static void repair(struct redis_session *session, struct task *task)
         }
     for (size_t i = 0; i < session->node_count && task->fence; i++)
         if (task->answers[i].vote == VOTE_ABSENT)
-            send_question(session, task, i, ASK_REPAIR);
+            task->request->stray |= send_question(session, task, i, ASK_REPAIR);
         else if (task->answers[i].vote == VOTE_YES && task->answers[i].info.fence == 0)
             send_question(session, task, i, ASK_SETTLE);
 }

@@ -60,7 +60,7 @@ static int run(struct sqlite_session *session, enum statement which)
 }
 
 /* Fills `info` from the row of FIND or LIST, if there is a record and it is live. A record that was written since `now`
- * was read has been held for no time. Returns an SQLite code. */
+ * was read has been held for no time. Another program may have written any numbers. Returns an SQLite code. */
 static int read_info(sqlite3_stmt *row, int64_t now, dlock_info *info, bool *live)
 {
     *live = false;
@@ -74,9 +74,11 @@ static int read_info(sqlite3_stmt *row, int64_t now, dlock_info *info, bool *liv
     *live = true;
     snprintf(info->owner, sizeof info->owner, "%s", owner);
     info->fence = (uint64_t)sqlite3_column_int64(row, FENCE);
-    info->ttl_ms = (uint32_t)sqlite3_column_int64(row, TTL_MS);
-    info->held_ms = now > acquired_at ? (now - acquired_at) / 1000 : 0;
-    info->remaining_ms = (expires_at - now + 999) / 1000;
+    const int64_t ttl_ms = sqlite3_column_int64(row, TTL_MS), since = acquired_at > 0 ? acquired_at : 0,
+                  left = expires_at - now;
+    info->ttl_ms = ttl_ms < 0 ? 0 : ttl_ms < DLOCK_TTL_MAX_MS ? (uint32_t)ttl_ms : DLOCK_TTL_MAX_MS;
+    info->held_ms = now > since ? (now - since) / 1000 : 0;
+    info->remaining_ms = left / 1000 + (left % 1000 != 0);
     return SQLITE_OK;
 }
 
@@ -99,7 +101,7 @@ static int find(struct sqlite_session *session, const dlock_request *request, in
     code = sqlite3_step(statement);
     if (code == SQLITE_ROW) {
         ret->last_fence = (uint64_t)sqlite3_column_int64(statement, LAST_FENCE);
-        code = read_info(statement, now, &ret->info, &ret->live);
+        code = ret->last_fence < INT64_MAX ? read_info(statement, now, &ret->info, &ret->live) : SQLITE_CORRUPT;
         ret->mine = ret->live && request->owner && strcmp(ret->info.owner, request->owner) == 0;
         ret->marked = is_marked(statement, request->key);
     } else if (code == SQLITE_DONE) {
@@ -353,7 +355,9 @@ static dlock_status list(void *memory, const char *prefix,
         code = key ? read_info(statement, dlock_clock_us(), &info, &live) : SQLITE_NOMEM;
         if (code != SQLITE_OK || strncmp(key, prefix, strlen(prefix)) != 0)
             break;
-        if (live)
+        /* No lock has such a key, whoever wrote it. */
+        const size_t size = (size_t)sqlite3_column_bytes(statement, KEY);
+        if (live && size > 0 && size <= DLOCK_KEY_MAX && strlen(key) == size)
             more = each(arg, key, &info);
     }
     if (code != SQLITE_OK && code != SQLITE_ROW && code != SQLITE_DONE)

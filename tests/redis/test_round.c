@@ -348,6 +348,24 @@ static void a_node_that_forgot_a_hold_learns_it_from_an_extension(void **state)
     assert_string_equal(value_at(1, "k"), "other");
 }
 
+/* Such a node may write the hold when it is over, and others had the key. */
+static void what_a_node_may_write_later_is_told(void **state)
+{
+    (void)state;
+    hold_on_all("k");
+    dlock_request request;
+    request = ask(&opened, DLOCK_EXTEND, "k", "me", TTL);
+    assert_status(&request, DLOCK_OK);
+    assert_false(request.stray);
+    /* Its answer has to be among the first ones. */
+    wait_for((reply_of(nodes[1], "DEL p:k"), request = ask(&opened, DLOCK_EXTEND, "k", "me", TTL),
+              assert_status(&request, DLOCK_OK), request.stray));
+    proxy_hold_replies(&proxies[1], true);
+    request = ask(&opened, DLOCK_ACQUIRE, "j", "me", TTL);
+    assert_status(&request, DLOCK_OK);
+    assert_true(request.stray);
+}
+
 static void a_hold_of_a_minority_is_lost(void **state)
 {
     (void)state;
@@ -639,6 +657,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(half_of_the_nodes_is_not_enough, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_largest_fence_is_known_to_a_majority, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_node_that_forgot_a_hold_learns_it_from_an_extension, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_a_node_may_write_later_is_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_hold_of_a_minority_is_lost, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_late_answer_is_not_the_next_ones, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_command_for_a_closed_node_is_not_kept, set_up, tear_down),

@@ -937,6 +937,28 @@ static void an_extend_when_validity_was_over_is_lost_if_a_stray_acquire_may_have
     assert_int_equal(answer(&m, DLOCK_OK, m.valid_until - 1), TODO_NOTHING); /* nobody had it in between */
 }
 
+/* Of a storage that is spread over several places, some of which are slow. */
+static void an_extend_when_validity_was_over_is_lost_if_some_places_may_have_it_anew(void **state)
+{
+    (void)state;
+    for (int extended = 0; extended < 2; extended++) {
+        struct machine m;
+        dlock_request granted = {.status = DLOCK_OK, .stray = !extended};
+        machine_acquire(&m, &RETRIES, false, T0);
+        machine_sent(&m, 10000, T0);
+        assert_int_equal(machine_answer(&m, &granted, T0, 0), TODO_GRANTED);
+        machine_extend(&m);
+        machine_sent(&m, 10000, T0 + 1000 * MS);
+        granted.stray = extended;
+        assert_int_equal(machine_answer(&m, &granted, T0 + 1000 * MS, 0), TODO_NOTHING);
+        const int64_t over = m.valid_until;
+        machine_extend(&m);
+        machine_sent(&m, 10000, over);
+        assert_int_equal(answer(&m, DLOCK_OK, over + 1), TODO_LOST);
+        assert_int_equal(m.outcome, DLOCK_UNAVAILABLE); /* it may still be there, so a release is sent */
+    }
+}
+
 /* ---- adopt ---------------------------------------------------------------------------------------------------- */
 
 static void an_adopted_hold_is_valid_only_after_an_extend(void **state)
@@ -1043,6 +1065,7 @@ int main(void)
         cmocka_unit_test(what_was_not_done_is_no_stray),
         cmocka_unit_test(a_new_owner_has_no_strays),
         cmocka_unit_test(an_extend_when_validity_was_over_is_lost_if_a_stray_acquire_may_have_come),
+        cmocka_unit_test(an_extend_when_validity_was_over_is_lost_if_some_places_may_have_it_anew),
         cmocka_unit_test(an_adopted_hold_is_valid_only_after_an_extend),
         cmocka_unit_test(an_adopted_hold_that_is_gone_is_lost),
         cmocka_unit_test(an_adopted_hold_stays_held_if_the_extend_gets_no_answer),
