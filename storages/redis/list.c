@@ -89,7 +89,8 @@ static dlock_status scan_node(struct redis_session *session, struct node *node, 
     return scan->status;
 }
 
-/* A key that is held is known to a majority, so it is found though some nodes are not there. */
+/* A key that is held is known to a majority, so it is found by asking so many that no majority is without one of them.
+ */
 static dlock_status scan_nodes(struct redis_session *session, struct scan *scan, const char *pattern)
 {
     const size_t needed = session->node_count - quorum_of(session->node_count) + 1;
@@ -98,7 +99,7 @@ static dlock_status scan_nodes(struct redis_session *session, struct scan *scan,
     dlock_error *const error = scan->error;
     dlock_error why = {.status = DLOCK_OK};
     scan->error = &why; /* which nobody reads if enough of the others answer */
-    for (size_t i = 0; i < session->node_count; i++) {
+    for (size_t i = 0; i < session->node_count && scanned < needed; i++) {
         scan->status = DLOCK_OK;
         const dlock_status failed = scan_node(session, &session->nodes[i], scan, pattern);
         if (failed == DLOCK_OK)
