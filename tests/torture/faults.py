@@ -278,7 +278,8 @@ class KillServer(OfServer):
         return shape.owned and (shape.keeps or shape.nodes > 1)
 
     def settles(self, shape, drawn):
-        return super().settles(shape, drawn) + shape.guard_ms
+        # PgBouncer tries a server that was down again after a second.
+        return super().settles(shape, drawn) + shape.guard_ms + (1500 if '--pooler' in shape.variant else 0)
 
     def begin(self, world, drawn):
         for node in drawn['nodes']:
