@@ -161,6 +161,20 @@ def case_other_servers_that_speak_redis():
             raise Skip(str(reason)) from reason
 
 
+def case_postgresql_changes_roles():
+    try:
+        with Started('postgresql', '--standby') as pair:
+            equal(pair.tell('role'), 'primary standby', 'roles')
+            pair.tell('kill 0')
+            pair.tell('promote 1')
+            pair.tell('follow 0')
+            equal(pair.tell('role'), 'standby primary', 'roles')
+            pair.tell('sql 1 CREATE TABLE later (number int)')
+            until(lambda: pair.tell("sql 0 SELECT count(*) FROM pg_class WHERE relname = 'later'") == '1', 'it follows')
+    except server.Skip as reason:
+        raise Skip(str(reason)) from reason
+
+
 def case_server_that_does_not_start():
     with Temporary() as temporary:
         done = subprocess.run([HERE + '/redis', '--config', 'nonsense 1'], stdin=subprocess.PIPE,

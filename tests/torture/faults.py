@@ -19,6 +19,8 @@ class Fault:
     lane = STORAGE
     breaks = ()      # invariants of checker.py that cannot hold under it, as docs/guarantees.md says
     length = (0.2, 1.8)  # in ttls; what is over by itself is short
+    usual = True     # False: only where it is asked for by its name
+    loses_packets = False  # needs a network namespace of its own; see packets.py
 
     def applies(self, shape):
         """Whether it can be done to a storage of this shape; see torture.Shape."""
@@ -234,6 +236,26 @@ class Unplug(DeadConnections):
     words = ['silence', 'black-hole']
 
 
+class Partition(Silent):
+    """Unlike with `unplug`, connections live on, and TCP sends again what was lost: requests that were given up long
+    since are carried out then."""
+    name = 'partition'
+    text = 'packets are lost both ways, or only those of requests or of replies; then TCP sends them again'
+    usual, loses_packets = False, True
+
+    def applies(self, shape):
+        return shape.owned
+
+    def draw(self, chance, shape):
+        return dict(super().draw(chance, shape), ways=chance.choice([['dport'], ['sport'], ['dport', 'sport']]))
+
+    def begin(self, world, drawn):
+        world.lose_packets(drawn['sides'], drawn['nodes'], drawn['ways'])
+
+    def end(self, world, drawn):
+        world.lose_no_packets()
+
+
 # ---- servers -------------------------------------------------------------------------------------------------------
 
 
@@ -256,7 +278,8 @@ class KillServer(OfServer):
         return shape.owned and (shape.keeps or shape.nodes > 1)
 
     def settles(self, shape, drawn):
-        return super().settles(shape, drawn) + shape.guard_ms
+        # PgBouncer tries a server that was down again after a second.
+        return super().settles(shape, drawn) + shape.guard_ms + (1500 if '--pooler' in shape.variant else 0)
 
     def begin(self, world, drawn):
         for node in drawn['nodes']:
@@ -296,6 +319,79 @@ class StopServer(OfServer):
             world.server('resume %d' % node)
 
 
+class FailOver(OfServer):
+    name, text = 'fail-over', 'the primary is killed, and the standby, which had confirmed each commit, promoted'
+    length = (0.05, 0.5)
+    synchronous = True
+
+    def applies(self, shape):
+        return '--standby' in shape.variant and ('--synchronous' in shape.variant) == self.synchronous
+
+    def draw(self, chance, shape):
+        return {}
+
+    def scope(self, shape, drawn):
+        return 'all'
+
+    def settles(self, shape, drawn):
+        # Whoever was about to connect to the server that was gone tries the other one after a part of the timeout.
+        return 500 + shape.timeout_ms
+
+    def begin(self, world, drawn):
+        self.look_who_is_primary(world, drawn)
+        world.server('kill %d' % drawn['primary'])
+
+    def end(self, world, drawn):
+        world.server('promote %d' % drawn['standby'])
+        world.server('follow %d' % drawn['primary'])
+
+    @staticmethod
+    def look_who_is_primary(world, drawn):
+        roles = world.server('role').split()
+        drawn.update(primary=roles.index('primary'), standby=roles.index('standby'))
+
+
+class FailOverLate(FailOver):
+    name, text = 'fail-over-late', 'an asynchronous standby hangs, the primary is killed, and the standby promoted'
+    # What was committed while it hung never was: holds, releases, and the numbers drawn. Two holders with one number
+    # can write over each other.
+    breaks = ('overlap', 'command', 'late-extend', 'stale', 'resend-refused', 'lost-healthy', 'fence-unique',
+              'fence-order', 'fenced-update')
+    length = (0.2, 1.8)
+    synchronous = False
+
+    def begin(self, world, drawn):
+        self.look_who_is_primary(world, drawn)
+        world.server('pause %d' % drawn['standby'])
+
+    def end(self, world, drawn):
+        world.server('kill %d' % drawn['primary'])
+        # Going on it would still read what the kernel has for it.
+        world.server('kill %d' % drawn['standby'])
+        world.server('start %d' % drawn['standby'])
+        super().end(world, drawn)
+
+
+class KillPooler(OfServer):
+    name, text = 'kill-pooler', 'PgBouncer is killed and started again; the server goes on'
+    length = (0.05, 0.5)
+
+    def applies(self, shape):
+        return '--pooler' in shape.variant
+
+    def draw(self, chance, shape):
+        return {}
+
+    def scope(self, shape, drawn):
+        return 'all'
+
+    def begin(self, world, drawn):
+        world.server('kill 1')
+
+    def end(self, world, drawn):
+        world.server('start 1')
+
+
 class FlushScripts(OfServer):
     name, text = 'flush-scripts', 'SCRIPT FLUSH on every node'
     length = (0.01, 0.05)
@@ -333,4 +429,6 @@ class LockFile(Fault):
 
 FAULTS = [KillClient(), StopClient(), StopWriter(), Starve(),
           LoseReplies(), CutConnections(), CutReply(), HalfOpen(), HoldReplies(), SlowBytes(), Refuse(), Unplug(),
-          KillServer(), ForgetServer(), StopServer(), FlushScripts(), LockFile()]
+          Partition(),
+          KillServer(), ForgetServer(), StopServer(), FailOver(), FailOverLate(), KillPooler(),
+          FlushScripts(), LockFile()]

@@ -6,6 +6,7 @@ starts for itself (sqlite, redis, redis:3, postgresql, ...: a script of tests/se
 one that runs already. README.md says how it works and how to read what it prints.
 """
 import argparse
+import collections
 import contextlib
 import glob
 import json
@@ -25,6 +26,7 @@ sys.path.insert(0, SCRIPTS)
 # pylint: disable=wrong-import-position
 import checker
 import faults
+import packets
 import server
 from with_server import Started
 
@@ -34,6 +36,12 @@ SERVERS = {
     'redis': (['--appendfsync', 'always'], True),
     'redis-quorum': ([], False),  # nodes without a disk: this is what the restart guard is for
     'mongodb': ([], False),       # in memory, where there is no mongod
+}
+# Stores of several servers that are not alike: options of the script, and how many servers the URL names.
+VARIANTS = {
+    'postgresql:standby': (['--standby'], 2),
+    'postgresql:synchronous': (['--standby', '--synchronous'], 2),
+    'postgresql:pooler': (['--pooler'], 1),
 }
 PORTS = {'redis': 6379, 'valkey': 6379, 'postgresql': 5432, 'postgres': 5432, 'mongodb': 27017}
 WATCHER = 'w0'  # a client that no fault is aimed at, with a key of its own; see client.c
@@ -54,13 +62,17 @@ class Shape:
 
     def __init__(self, options):
         self.name, _, nodes = options.store.partition(':')
-        self.url = options.store if not re.fullmatch(r'[\w-]+(:\d+)?', options.store) else None
+        self.variant, variant_nodes = VARIANTS.get(options.store, ([], 1))
+        owned = options.store in VARIANTS or re.fullmatch(r'[\w-]+(:\d+)?', options.store)
+        self.url = options.store if not owned else None
         if self.url:
             self.name, nodes = self.name.partition('+')[0], ''
         self.label = options.store if not self.url else self.name + ' of the user'  # no password
         self.owned = not self.url and self.name != 'sqlite'
-        self.nodes = int(nodes or 1)
-        self.keeps = SERVERS.get(self.name + ('-quorum' if self.nodes > 1 else ''), ([], True))[1]
+        self.nodes = variant_nodes if self.variant else int(nodes or 1)
+        self.words, self.keeps = SERVERS.get(self.name + ('-quorum' if self.nodes > 1 else ''), ([], True))
+        if self.nodes > 1 and not self.variant:
+            self.words = self.words + ['--nodes', str(self.nodes)]
         self.in_file = self.name == 'sqlite'  # whoever is stopped in a transaction keeps all others out
         self.proxied = self.owned or bool(self.url and hosts_of(self.url))
         self.ttl_ms, self.timeout_ms = options.ttl, options.ttl
@@ -94,7 +106,7 @@ def make_plan(seed, shape, time_ms, only):
     for lane in (faults.CLIENTS, faults.STORAGE):
         chance = random.Random('%s %s %s' % (seed, shape.name, lane))
         table = [fault for fault in faults.FAULTS
-                 if fault.lane == lane and fault.applies(shape) and (not only or fault.name in only)]
+                 if fault.lane == lane and fault.applies(shape) and (fault.name in only if only else fault.usual)]
         turn, at = [], 500 + shape.guard_ms
         while table:
             if not turn:
@@ -208,9 +220,7 @@ class World:
             self.file = os.path.join(self.folder, 'locks.db')
             url = 'sqlite:' + self.file
         else:
-            words = SERVERS.get(shape.name + ('-quorum' if shape.nodes > 1 else ''), ([], True))[0]
-            nodes = ['--nodes', str(shape.nodes)] if shape.nodes > 1 else []
-            self.started = self.stack.enter_context(Started(shape.name, *words, *nodes))
+            self.started = self.stack.enter_context(Started(shape.name, *shape.words, *shape.variant))
             url = self.started.url
             if shape.guard_ms:
                 url = with_parameter(url, 'restart_guard_ms', shape.guard_ms)
@@ -315,6 +325,12 @@ class World:
             for node in nodes:
                 self.proxies[side].tell(node, word)
 
+    def lose_packets(self, sides, nodes, ways):
+        packets.lose([self.proxies[side].hosts[node][1] for side in sides for node in nodes], ways)
+
+    def lose_no_packets(self):
+        packets.lose_none()
+
     def say(self, node, question, answer):
         """Sends bytes to a server, past the proxies, and expects an answer."""
         with socket.create_connection(self.hosts[node], timeout=10) as connection:
@@ -375,30 +391,54 @@ class World:
 # ---- a run ---------------------------------------------------------------------------------------------------------
 
 
+class Lane:
+    """Faults that come one after the other, also where beginning or ending one takes longer than planned."""
+
+    def __init__(self, steps):
+        self.steps, self.running, self.due_ms, self.late_ms = steps, None, None, 0
+        self.look_ahead()
+
+    def look_ahead(self):
+        self.due_ms = self.steps[0].begin_ms + self.late_ms if self.steps else float('inf')
+
+    def go_on(self, world, elapsed_ms):
+        """Begins the next fault, or ends the one that runs. What comes too late to end within the run is left out."""
+        if self.running:
+            step, self.running = self.running, None
+            step.fault.end(world, step.drawn)
+            world.note(step.number, 'over', step.fault.name, 'settles=%d' % step.fault.settles(world.shape, step.drawn))
+            self.late_ms = max(0, elapsed_ms() - step.begin_ms - step.length_ms)
+            self.look_ahead()
+            return
+        step, fault = self.steps[0], self.steps[0].fault
+        self.steps = self.steps[1:]
+        if self.due_ms + step.length_ms > world.options.time * 1000 - 500:
+            self.look_ahead()
+            return
+        at_us = now_us()
+        fault.begin(world, step.drawn)
+        world.note(step.number, 'fault', fault.name, 'scope=%s victims=%s breaks=%s # %s' % (
+            fault.scope(world.shape, step.drawn), fault.victims(world.shape, step.drawn), ','.join(fault.breaks),
+            step.drawn), at_us)
+        self.running, self.due_ms = step, elapsed_ms() + step.length_ms
+
+
 def carry_out(world, plan):
     """Begins and ends the faults of the plan at their times, and looks after the clients meanwhile."""
     start = now_us()
-    coming = [(step.begin_ms, 0, step.number, step) for step in plan]
-    while coming or now_us() < world.end_us:
-        coming.sort()
-        elapsed_ms = (now_us() - start) / 1000
-        if coming and coming[0][0] <= elapsed_ms:
-            _, ends, _, step = coming.pop(0)
-            fault = step.fault
-            if ends:
-                fault.end(world, step.drawn)
-                world.note(step.number, 'over', fault.name, 'settles=%d' % fault.settles(world.shape, step.drawn))
-            else:
-                at_us = now_us()
-                fault.begin(world, step.drawn)
-                world.note(step.number, 'fault', fault.name, 'scope=%s victims=%s breaks=%s # %s' % (
-                    fault.scope(world.shape, step.drawn), fault.victims(world.shape, step.drawn),
-                    ','.join(fault.breaks), step.drawn), at_us)
-                coming.append(((now_us() - start) / 1000 + step.length_ms, 1, step.number, step))
+    lanes = [Lane([step for step in plan if step.fault.lane == name]) for name in (faults.CLIENTS, faults.STORAGE)]
+
+    def elapsed_ms():
+        return (now_us() - start) / 1000
+
+    while any(lane.running for lane in lanes) or now_us() < world.end_us:
+        lane = min(lanes, key=lambda lane: lane.due_ms)
+        if lane.due_ms <= elapsed_ms():
+            lane.go_on(world, elapsed_ms)
             continue
         world.look_after()
-        until = coming[0][0] if coming else (world.end_us - start) / 1000
-        time.sleep(max(0.001, min(until - elapsed_ms, 20) / 1000))
+        until = min(lane.due_ms, max((world.end_us - start) / 1000, elapsed_ms()))
+        time.sleep(max(0.001, min(until - elapsed_ms(), 20) / 1000))
 
 
 @contextlib.contextmanager
@@ -414,6 +454,8 @@ def folder_for_history():
 def run(options, shape, plan):
     """Returns the history."""
     with contextlib.ExitStack() as stack:
+        if any(step.fault.loses_packets for step in plan):
+            packets.enter_namespace()
         folder = stack.enter_context(folder_for_history())
         world = World(shape, options, folder, stack)
         stack.callback(world.close)
@@ -426,7 +468,7 @@ def run(options, shape, plan):
     return text
 
 
-def report(options, shape, plan, text):
+def report(options, shape, text):
     """Prints the table and the violations; returns what the checker found."""
     start = time.monotonic()
     found = checker.Report(text)
@@ -435,12 +477,10 @@ def report(options, shape, plan, text):
     for name, value in found.figures().items():
         print('  %-30s %s' % (name, value))
     print('  faults')
-    counts = {}
-    for step in plan:
-        counts[step.fault] = counts.get(step.fault, 0) + 1
+    counts = collections.Counter(fault.name for fault in found.history.faults)
     for fault in faults.FAULTS:
-        if fault in counts:
-            print('    %-16s %5d   %s' % (fault.name, counts[fault], fault.text))
+        if counts[fault.name]:
+            print('    %-16s %5d   %s' % (fault.name, counts[fault.name], fault.text))
     for (invariant, name), count in sorted(found.explained.items()):
         print('  as documented, under %s: %d times not: %s' % (name, count, checker.INVARIANTS[invariant]))
     for violation in found.violations[:options.most]:
@@ -527,7 +567,7 @@ def main():
         with open(options.history, 'w', encoding='utf-8') as file:
             file.write(text)
     with contextlib.redirect_stdout(Comments(sys.stdout) if options.tap else sys.stdout):
-        found = report(options, shape, plan, text)
+        found = report(options, shape, text)
     if options.tap:
         print_tap(shape.label, found)
     return 1 if found.violations else 0
