@@ -7,6 +7,7 @@ each answered by one line, `ok ...` or `error ...`; a number behind a command me
     start [I], kill [I]     at the same port, in the same folder; start waits until the server answers
     launch [I]              start without waiting
     pause [I], resume [I]   the server and all its processes
+    clock [I] +SECONDS      by so much the clock is ahead, for a script with the option --clock
     pid [I], port [I], url [I], folder [I]     without a number: of all; the folder that they share
 
 A method do_NAME of the class is one more command. At the end of stdin, so also when the test dies, and at SIGTERM,
@@ -18,6 +19,7 @@ import pwd
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -26,6 +28,7 @@ import time
 START = os.getcwd()
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PATIENCE = 60  # seconds until a server that does not answer is a failure; never how long a start may take
+NUMBER = struct.Struct('q')
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
@@ -97,10 +100,17 @@ def wait_until(condition, what):
         time.sleep(0.002)
 
 
+def set_numbers(path, *numbers):
+    """Writes what clock.c or disk.c reads."""
+    with open(path, 'r+b') as file:  # never cut short: processes have it mapped
+        file.write(b''.join(map(NUMBER.pack, numbers)))
+
+
 class Server:
     """One server: a process, with what descends from it, in a folder and at a port of its own."""
     host = '127.0.0.1'
     user = None  # whom it runs as if the test runs as root; None: root too
+    preloads = {}  # a library for each name, made of NAME.c here, whose file NAME of numbers the server then obeys
 
     def __init__(self, folder, number):
         self.number, self.shared = number, folder
@@ -114,6 +124,10 @@ class Server:
             shutil.chown(self.folder, self.user)
             if subprocess.call(['test', '-w', self.folder], **self.account()) != 0:
                 raise Failure('%s cannot get to %s; each folder above it needs mode 711' % (self.user, self.folder))
+        for name, library in self.preloads.items():
+            shutil.copy(library, self.preloaded(name))  # where the user gets to
+            with open(self.numbers(name), 'wb') as file:
+                file.write(bytes(2 * NUMBER.size))
 
     # What a script says about its server.
 
@@ -144,6 +158,19 @@ class Server:
         except OSError as error:
             raise Skip('no port at %s: %s' % (self.host, error.strerror)) from error
         self.port = self.reservation.getsockname()[1]
+
+    def preloaded(self, name):
+        return os.path.join(self.shared, name + '.so')
+
+    def numbers(self, name):
+        return os.path.join(self.folder, name)
+
+    def preloading(self, command):
+        """The command, with what is to be preloaded."""
+        if not self.preloads:
+            return command
+        return ['env', 'LD_PRELOAD=' + ':'.join(map(self.preloaded, self.preloads)),
+                *('DLOCK_TEST_%s=%s' % (name.upper(), self.numbers(name)) for name in self.preloads), *command]
 
     def address(self):
         return ('[%s]:%d' if ':' in self.host else '%s:%d') % (self.host, self.port)
@@ -224,6 +251,9 @@ class Server:
     def do_resume(self):
         self.must_run()
         send(family(self.process.pid), signal.SIGCONT)
+
+    def do_clock(self, seconds):
+        set_numbers(self.numbers('clock'), int(seconds))
 
     def do_pid(self):
         self.must_run()

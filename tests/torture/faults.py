@@ -3,8 +3,10 @@
 To add a fault: derive a class from Fault, and put it into FAULTS. The plan of a run is drawn from the table by the seed
 before the run begins; torture.py carries it out, and hands a World to begin() and end(), which README.md describes.
 """
+import errno
 import glob
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +21,8 @@ class Fault:
     lane = STORAGE
     breaks = ()      # invariants of checker.py that cannot hold under it, as docs/guarantees.md says
     length = (0.2, 1.8)  # in ttls; what is over by itself is short
-    usual = True     # False: only where it is asked for by its name
+    # Only where it is named: it breaks so much that others would be judged too leniently beside it.
+    named = False
     loses_packets = False  # needs a network namespace of its own; see packets.py
 
     def applies(self, shape):
@@ -110,6 +113,23 @@ class StopWriter(StopClient):
 
     def begin(self, world, drawn):
         drawn['client'] = world.stop_at_write(drawn['client'])
+
+
+class SetClock(OfClient):
+    name, text = 'set-clock', 'the wall clock of all clients and of dlock is set, by up to a day, and back'
+    length = (0.1, 0.8)
+
+    def draw(self, chance, shape):
+        return {'seconds': chance.choice([-1, 1]) * chance.choice([1, 60, 3600, 86400])}
+
+    def scope(self, shape, drawn):
+        return 'nobody'
+
+    def begin(self, world, drawn):
+        world.set_clock(drawn['seconds'])
+
+    def end(self, world, drawn):
+        world.set_clock(0)
 
 
 class Starve(Fault):
@@ -241,7 +261,7 @@ class Partition(Silent):
     since are carried out then."""
     name = 'partition'
     text = 'packets are lost both ways, or only those of requests or of replies; then TCP sends them again'
-    usual, loses_packets = False, True
+    named, loses_packets = True, True
 
     def applies(self, shape):
         return shape.owned
@@ -257,6 +277,10 @@ class Partition(Silent):
 
 
 # ---- servers -------------------------------------------------------------------------------------------------------
+
+
+# Where holds are forgotten, or end too early, their keys are granted again; the fence still protects.
+FORGOTTEN = ('overlap', 'command', 'late-extend', 'lost-healthy')
 
 
 class OfServer(Fault):
@@ -292,8 +316,7 @@ class KillServer(OfServer):
 
 class ForgetServer(KillServer):
     name, text = 'forget-server', 'a server is killed, and started again with nothing'
-    # Holds that were forgotten are granted again; the fence still protects.
-    breaks = ('overlap', 'command', 'late-extend', 'lost-healthy')
+    breaks = FORGOTTEN
 
     def applies(self, shape):
         return shape.owned and shape.nodes == 1 and (shape.name == 'redis' or not shape.keeps)
@@ -410,6 +433,111 @@ class FlushScripts(OfServer):
             world.say(node, b'SCRIPT FLUSH\r\n', b'+OK')
 
 
+class Forgetting(OfServer):
+    """Of a server that goes on. One node of several is enough where a hold has no more than a majority."""
+    breaks = FORGOTTEN
+    named = True
+
+    def applies(self, shape):
+        return shape.owned and shape.name == 'redis'
+
+    def victims(self, shape, drawn):
+        return 'all'
+
+
+class FlushAll(Forgetting):
+    name, text = 'flush-all', 'FLUSHALL'
+    length = (0.01, 0.05)
+
+    def begin(self, world, drawn):
+        for node in drawn['nodes']:
+            world.say(node, b'FLUSHALL\r\n', b'+OK')
+
+
+class Evict(Forgetting):
+    name, text = 'evict', 'allkeys-lru and a full memory: other keys push out those of the locks'
+    room, pieces, size = 1 << 20, 600, 8192  # several times the room, since keys are thrown out by samples
+
+    def begin(self, world, drawn):
+        for node in drawn['nodes']:
+            used = int(re.search(br'used_memory:(\d+)', world.ask(node, b'INFO memory\r\n'))[1])
+            world.say(node, b'CONFIG SET maxmemory-policy allkeys-lru maxmemory %d\r\n' % (used + self.room), b'+OK')
+            for piece in range(self.pieces):
+                world.say(node, b'SET filler-%d %s\r\n' % (piece, b'x' * self.size), b'+OK')
+
+    def end(self, world, drawn):
+        for node in drawn['nodes']:
+            world.say(node, b'CONFIG SET maxmemory-policy noeviction maxmemory 0\r\n', b'+OK')
+            world.say(node, b'UNLINK %s\r\n' % b' '.join(b'filler-%d' % piece for piece in range(self.pieces)), b':')
+
+
+class ServerClock(OfServer):
+    length = (0.05, 0.2)
+    direction, most_s = None, None  # ahead or back, and by how much
+
+    def applies(self, shape):
+        return shape.owned and 'clock' in shape.preloads
+
+    def draw(self, chance, shape):
+        return dict(super().draw(chance, shape), seconds=chance.randint(1, self.most_s))
+
+    def victims(self, shape, drawn):
+        return 'all'
+
+    def begin(self, world, drawn):
+        for node in drawn['nodes']:
+            world.turn_clock(node, self.direction * drawn['seconds'])
+
+
+class ClockAhead(ServerClock):
+    name, text = 'clock-ahead', 'the clock of a server jumps ahead, by more than a ttl, and stays so'
+    # Leases end at once.
+    breaks = FORGOTTEN
+    direction, most_s = 1, 3600
+
+
+class ClockBack(ServerClock):
+    name, text = 'clock-back', 'the clock of a server is set back by a few seconds, and stays so'
+    # Leases last longer by that: who had lost one can find it there, and extend it.
+    breaks = ('stale', 'resend-refused')
+    direction, most_s = -1, 3
+
+    def settles(self, shape, drawn):
+        return super().settles(shape, drawn) + drawn['seconds'] * 1000
+
+
+class Disk(Fault):
+    """Of clients where the storage is a file, else of the server."""
+    numbers = None  # of each write and of each fsync
+
+    def applies(self, shape):
+        return shape.in_file and not shape.url or shape.owned and 'disk' in shape.preloads
+
+    def settles(self, shape, drawn):
+        return 500 + shape.timeout_ms
+
+    def begin(self, world, drawn):
+        world.set_disk(*self.numbers)
+
+    def end(self, world, drawn):
+        world.set_disk(0, 0)
+
+
+class DiskFull(Disk):
+    name, text = 'disk-full', 'nothing more can be written: there is no space (ENOSPC)'
+    numbers = (errno.ENOSPC, 0)
+
+
+class DiskBroken(Disk):
+    name, text = 'disk-broken', 'every write and every fsync fails (EIO)'
+    numbers = (errno.EIO, errno.EIO)
+
+
+class SyncFails(Disk):
+    name, text = 'sync-fails', 'what is written is there, but every fsync fails (EIO)'
+    numbers = (0, errno.EIO)
+
+
 class LockFile(Fault):
     name, text = 'lock-file', 'another program keeps the file locked'
     program = ('import sqlite3, sys; file = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None); '
@@ -427,8 +555,8 @@ class LockFile(Fault):
         world.end(world.lockers)
 
 
-FAULTS = [KillClient(), StopClient(), StopWriter(), Starve(),
+FAULTS = [KillClient(), StopClient(), StopWriter(), SetClock(), Starve(),
           LoseReplies(), CutConnections(), CutReply(), HalfOpen(), HoldReplies(), SlowBytes(), Refuse(), Unplug(),
           Partition(),
           KillServer(), ForgetServer(), StopServer(), FailOver(), FailOverLate(), KillPooler(),
-          FlushScripts(), LockFile()]
+          FlushScripts(), FlushAll(), Evict(), ClockAhead(), ClockBack(), DiskFull(), DiskBroken(), SyncFails(), LockFile()]

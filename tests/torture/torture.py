@@ -43,6 +43,9 @@ VARIANTS = {
     'postgresql:synchronous': (['--standby', '--synchronous'], 2),
     'postgresql:pooler': (['--pooler'], 1),
 }
+# What is preloaded into a server, so that faults of its clock and of its disk can be had; see tests/servers. Where faults
+# are named only: PostgreSQL syncs its data then, and takes seconds to recover.
+PRELOADS = {'redis': ['clock'], 'postgresql': ['clock', 'disk']}
 PORTS = {'redis': 6379, 'valkey': 6379, 'postgresql': 5432, 'postgres': 5432, 'mongodb': 27017}
 WATCHER = 'w0'  # a client that no fault is aimed at, with a key of its own; see client.c
 PATIENCE = 60  # seconds until clients that do not end are a failure
@@ -73,6 +76,7 @@ class Shape:
         self.words, self.keeps = SERVERS.get(self.name + ('-quorum' if self.nodes > 1 else ''), ([], True))
         if self.nodes > 1 and not self.variant:
             self.words = self.words + ['--nodes', str(self.nodes)]
+        self.preloads = PRELOADS.get(self.name, []) if options.only and not self.variant else []
         self.in_file = self.name == 'sqlite'  # whoever is stopped in a transaction keeps all others out
         self.proxied = self.owned or bool(self.url and hosts_of(self.url))
         self.ttl_ms, self.timeout_ms = options.ttl, options.ttl
@@ -106,7 +110,7 @@ def make_plan(seed, shape, time_ms, only):
     for lane in (faults.CLIENTS, faults.STORAGE):
         chance = random.Random('%s %s %s' % (seed, shape.name, lane))
         table = [fault for fault in faults.FAULTS
-                 if fault.lane == lane and fault.applies(shape) and (fault.name in only if only else fault.usual)]
+                 if fault.lane == lane and fault.applies(shape) and (fault.name in only if only else not fault.named)]
         turn, at = [], 500 + shape.guard_ms
         while table:
             if not turn:
@@ -187,6 +191,8 @@ class World:
         self.programs = os.path.join(options.build, 'tests', 'torture')
         self.dlock = os.path.join(options.build, 'cli', 'dlock')
         self.environment = dict(os.environ, DLOCK_MODULE_PATH=os.path.join(options.build, 'storages'))
+        self.client_environment = self.preload()
+        self.ahead = [0] * shape.nodes  # the clocks of the servers, in seconds
         self.log = os.open(os.path.join(folder, 'nemesis.history'), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self.started, self.file, self.proxies = None, None, {}
         self.burners, self.lockers = [], []  # processes of faults
@@ -210,6 +216,25 @@ class World:
         for client in self.clients.values():
             self.start(client)
 
+    def library(self, name):
+        path = os.path.join(self.options.build, 'tests', 'servers', name + '.so')
+        if not os.path.exists(path):  # the loader would go on without
+            raise server.Failure('there is no %s: build it first' % path)
+        return path
+
+    def numbers(self, name):
+        return os.path.join(self.folder, name + '.numbers')
+
+    def preload(self):
+        """The environment of clients, whose wall clock can be set, and who can find the disk of their storage full."""
+        added = {'LD_PRELOAD': ':'.join(map(self.library, ('clock', 'disk'))),
+                 'DLOCK_TEST_DISK_PATH': os.path.join(self.folder, 'locks.db')}
+        for name in ('clock', 'disk'):
+            added['DLOCK_TEST_' + name.upper()] = self.numbers(name)
+            with open(self.numbers(name), 'wb') as file:
+                file.write(bytes(2 * server.NUMBER.size))
+        return dict(self.environment, **added)
+
     def serve(self):
         shape = self.shape
         if shape.url:
@@ -220,7 +245,10 @@ class World:
             self.file = os.path.join(self.folder, 'locks.db')
             url = 'sqlite:' + self.file
         else:
-            self.started = self.stack.enter_context(Started(shape.name, *shape.words, *shape.variant))
+            words = list(shape.words)
+            for name in shape.preloads:
+                words += ['--' + name, self.library(name)]
+            self.started = self.stack.enter_context(Started(shape.name, *words, *shape.variant))
             url = self.started.url
             if shape.guard_ms:
                 url = with_parameter(url, 'restart_guard_ms', shape.guard_ms)
@@ -244,7 +272,7 @@ class World:
                  '%s %s' % (self.options.seed, client.who()), str(self.options.keys), str(shape.ttl_ms),
                  str(shape.timeout_ms)] + ([self.dlock] if run else [])
         with open(os.path.join(self.folder, client.who() + '.stderr'), 'wb') as errors:
-            client.process = spawn(words, env=self.environment, cwd=self.folder, stdin=subprocess.DEVNULL,
+            client.process = spawn(words, env=self.client_environment, cwd=self.folder, stdin=subprocess.DEVNULL,
                                    stdout=errors, stderr=errors)
 
     def pids(self, client):
@@ -333,11 +361,33 @@ class World:
 
     def say(self, node, question, answer):
         """Sends bytes to a server, past the proxies, and expects an answer."""
-        with socket.create_connection(self.hosts[node], timeout=10) as connection:
-            connection.sendall(question)
-            said = connection.recv(4096)
+        said = self.ask(node, question)
         if not said.startswith(answer):
             raise server.Failure('%r answered %r' % (question, said))
+
+    def ask(self, node, question):
+        """The beginning of the answer."""
+        with socket.create_connection(self.hosts[node], timeout=10) as connection:
+            connection.sendall(question)
+            return connection.recv(4096)
+
+    # Clocks and disks.
+
+    def set_clock(self, seconds):
+        """Of the clients."""
+        server.set_numbers(self.numbers('clock'), seconds)
+
+    def turn_clock(self, node, seconds):
+        """Of a server, from where it is."""
+        self.ahead[node] += seconds
+        self.server('clock %d %+d' % (node, self.ahead[node]))
+
+    def set_disk(self, write, sync):
+        """The errno of each write and of each fsync to where the locks are; 0: none."""
+        if self.shape.in_file:
+            server.set_numbers(self.numbers('disk'), write, sync)
+        else:
+            self.server('disk 0 %d %d' % (write, sync))
 
     # The end.
 
