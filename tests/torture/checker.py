@@ -36,7 +36,7 @@ BOUND_US = 2000000  # for so long a free key may wait for its waiter beyond the 
 SLOWEST_US = 10000000  # no stall is longer
 CANCEL_US = 500000  # so long the release of a cancelled acquire may take, if nothing is wrong
 TICK_MS = 10        # a storage may tell time by so long ticks
-SPARE_US = 100000   # a renewed lock with less time for its renewal than this is not judged; see healthy_loss()
+SPARE_US = 250000   # a renewed lock with less time for its renewal than this is not judged; see healthy_loss()
 MS = 1000
 
 
@@ -390,7 +390,7 @@ def healthy_loss(history, hold, line):
     begin = line.time - hold.longest_ttl() - BOUND_US // 2
     if history.disturbed(hold.who, begin, line.time):
         return
-    if spare < SPARE_US or history.slowness(hold.who, begin, line.time) > spare // 2:
+    if spare < SPARE_US or history.slowness(hold.who, begin, line.time) > spare // 4:
         return
     yield Violation('lost-healthy', '%s lost a lock that nothing was wrong with' % hold.who, hold.key,
                     surroundings(hold, line.time) + [line])
