@@ -84,7 +84,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         REQUIRE(url == untouched);
         REQUIRE(error.message[0] && memchr(error.message, '\0', sizeof error.message));
         char *secret = copy_secret(text);
-        if (secret)
+        if (secret && occurrences(text, secret) == 1)
             REQUIRE(occurrences(error.message, secret) == 0);
         free(secret);
     }
