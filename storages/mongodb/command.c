@@ -120,10 +120,7 @@ static bool read_counter(const bson_t *reply, int64_t *number, int64_t *now)
         !BSON_ITER_HOLDS_NUMBER(&field))
         return false;
     *number = bson_iter_as_int64(&field);
-    if (!bson_iter_init_find(&field, &document, "drawn_at") || !BSON_ITER_HOLDS_DATE_TIME(&field))
-        return false;
-    *now = bson_iter_date_time(&field);
-    return true;
+    return record_read_date(&document, "drawn_at", now);
 }
 
 static enum outcome change_counter(struct mongodb_session *session, const char *operator, int64_t operand,
@@ -157,7 +154,7 @@ enum outcome command_draw(struct mongodb_session *session, size_t count, uint64_
     int64_t number = 0;
     for (;;) {
         enum outcome outcome = change_counter(session, "$inc", (int64_t)count, &number, now);
-        if (outcome == OUTCOME_DONE && number - (int64_t)count < FIRST_NUMBER)
+        if (outcome == OUTCOME_DONE && number < FIRST_NUMBER + (int64_t)count)
             /* It was just made, by whomever. A collection that is new in place of a dropped one goes on behind its
              * numbers, if the server's clock is right. */
             outcome =
@@ -180,7 +177,6 @@ enum outcome command_clock(struct mongodb_session *session, int64_t *now)
 {
     bson_t command = BSON_INITIALIZER, reply;
     bson_error_t cause = {0};
-    bson_iter_t field;
     if (!has_time(session))
         return OUTCOME_FAILED;
     BSON_APPEND_INT32(&command, "isMaster", 1);
@@ -189,13 +185,11 @@ enum outcome command_clock(struct mongodb_session *session, int64_t *now)
     enum outcome outcome = OUTCOME_DONE;
     if (!done) {
         outcome = fail(session, &cause);
-    } else if (!bson_iter_init_find(&field, &reply, "localTime") || !BSON_ITER_HOLDS_DATE_TIME(&field)) {
+    } else if (!record_read_date(&reply, "localTime", now)) {
         session->not_done = true;
         dlock_error_set(&session->error, DLOCK_REFUSED, "%s: the server does not tell its time (isMaster.localTime)",
                         session->where);
         outcome = OUTCOME_FAILED;
-    } else {
-        *now = bson_iter_date_time(&field);
     }
     bson_destroy(&reply);
     return outcome;
@@ -210,9 +204,14 @@ enum outcome command_query(struct mongodb_session *session, const bson_t *filter
     const bson_t *document;
     bson_iter_t id;
     bool more = true;
-    while (more && mongoc_cursor_next(cursor, &document))
-        if (bson_iter_init_find(&id, document, "_id") && BSON_ITER_HOLDS_UTF8(&id))
-            more = each(arg, bson_iter_utf8(&id, NULL), document);
+    while (more && mongoc_cursor_next(cursor, &document)) {
+        if (!bson_iter_init_find(&id, document, "_id") || !BSON_ITER_HOLDS_UTF8(&id))
+            continue;
+        uint32_t length;
+        const char *text = bson_iter_utf8(&id, &length);
+        if (strlen(text) == length)
+            more = each(arg, text, document);
+    }
     bson_error_t cause;
     const enum outcome outcome = mongoc_cursor_error(cursor, &cause) ? fail(session, &cause) : OUTCOME_DONE;
     mongoc_cursor_destroy(cursor);

@@ -56,6 +56,9 @@ struct record {
 /* Reads `document`; false if it is not of this layout: session->error says what is wrong. */
 bool record_read(struct mongodb_session *session, const bson_t *document, struct record *ret);
 
+/* A date that the server tells; false if there is none, or one that no clock shows. Then *ret is untouched. */
+bool record_read_date(const bson_t *document, const char *name, int64_t *ret);
+
 /* Until when it is held, unless it is released. */
 int64_t record_end(const struct record *record);
 
@@ -98,7 +101,8 @@ enum outcome command_clock(struct mongodb_session *session, int64_t *now);
 /* Reads the document of one key; one that is not there is not `there`. */
 enum outcome command_find(struct mongodb_session *session, const char *key, struct record *ret);
 
-/* Calls `each` for documents that match `filter`, until it returns false; then *failed says whether it gave up. */
+/* Calls `each` for documents that match `filter`, until it returns false. Documents with an _id that no key has are
+ * passed over. */
 enum outcome command_query(struct mongodb_session *session, const bson_t *filter, const bson_t *options,
                            bool (*each)(void *arg, const char *id, const bson_t *document), void *arg);
 

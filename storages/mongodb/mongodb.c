@@ -726,13 +726,16 @@ static bool list_one(void *arg, const char *id, const bson_t *document)
     struct record record;
     if (strncmp(id, listing->from, strlen(listing->from)) != 0)
         return false;
+    const char *key = id + strlen(listing->session->prefix) + 1;
+    if (!key[0] || strlen(key) > DLOCK_KEY_MAX)
+        return true; /* no lock has such a key, whoever wrote it */
     listing->failed = !record_read(listing->session, document, &record);
     if (listing->failed)
         return false;
     if (!is_held(&record, listing->now))
         return true;
     const dlock_info info = record_info(&record, listing->now);
-    return listing->each(listing->arg, id + strlen(listing->session->prefix) + 1, &info);
+    return listing->each(listing->arg, key, &info);
 }
 
 static dlock_status list(void *memory, const char *prefix,

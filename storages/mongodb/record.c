@@ -9,6 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* The year 148000: sums and differences of such dates and of times to live, and their microseconds, can be counted. */
+#define DATE_MAX (INT64_MAX / 2000)
+
 void record_id(const struct mongodb_session *session, const char *key, char ret[ID_SIZE])
 {
     snprintf(ret, ID_SIZE, "%s:%s", session->prefix, key);
@@ -30,13 +33,22 @@ static bool read_number(const bson_t *document, const char *name, int64_t least,
     return *ret >= least;
 }
 
-static bool read_date(const bson_t *document, const char *name, int64_t *ret)
+bool record_read_date(const bson_t *document, const char *name, int64_t *ret)
 {
     bson_iter_t field;
     if (!bson_iter_init_find(&field, document, name) || !BSON_ITER_HOLDS_DATE_TIME(&field))
         return false;
-    *ret = bson_iter_date_time(&field);
+    const int64_t date = bson_iter_date_time(&field);
+    if (date < 0 || date > DATE_MAX)
+        return false;
+    *ret = date;
     return true;
+}
+
+/* The same of one that need not be there. */
+static bool read_later_date(const bson_t *document, const char *name, int64_t *ret)
+{
+    return !bson_has_field(document, name) || record_read_date(document, name, ret);
 }
 
 static bool read_owner(const bson_t *document, dlock_info *info)
@@ -52,7 +64,7 @@ static bool read_owner(const bson_t *document, dlock_info *info)
     return true;
 }
 
-/* Every change sets these, so one that lacks them is not ours. */
+/* Every change sets these, so one that lacks them is not ours; the last two come with a renewal and a release. */
 static const char *wrong_field(const bson_t *document, struct record *ret)
 {
     int64_t fence, ttl_ms;
@@ -60,12 +72,16 @@ static const char *wrong_field(const bson_t *document, struct record *ret)
         return "owner (a string)";
     if (!read_number(document, "fence", 1, &fence))
         return "fence (a number)";
-    if (!read_number(document, "ttl_ms", 1, &ttl_ms) || ttl_ms > UINT32_MAX)
-        return "ttl_ms (a number)";
-    if (!read_date(document, "acquired_at", &ret->acquired_at))
+    if (!read_number(document, "ttl_ms", 1, &ttl_ms) || ttl_ms > DLOCK_TTL_MAX_MS)
+        return "ttl_ms (a number, at most 24 hours)";
+    if (!record_read_date(document, "acquired_at", &ret->acquired_at))
         return "acquired_at (a date)";
-    if (!read_date(document, "renewed_at", &ret->renewed_at))
+    if (!record_read_date(document, "renewed_at", &ret->renewed_at))
         return "renewed_at (a date)";
+    if (!read_later_date(document, "due_at", &ret->due_at))
+        return "due_at (a date)";
+    if (!read_later_date(document, "released_at", &ret->released_at))
+        return "released_at (a date)";
     ret->info.fence = (uint64_t)fence;
     ret->info.ttl_ms = (uint32_t)ttl_ms;
     return NULL;
@@ -85,8 +101,6 @@ bool record_read(struct mongodb_session *session, const bson_t *document, struct
                         session->where, named ? bson_iter_utf8(&id, NULL) : "?", wrong);
         return false;
     }
-    read_date(document, "due_at", &ret->due_at);
-    read_date(document, "released_at", &ret->released_at);
     read_number(document, "batch", INT64_MIN, &ret->batch);
     return true;
 }
@@ -106,7 +120,7 @@ dlock_info record_info(const struct record *record, int64_t now)
 {
     dlock_info info = record->info;
     const int64_t left = record_end(record) - now + 1;
-    info.remaining_ms = left < info.ttl_ms ? left : info.ttl_ms; /* it may be younger than `now` */
+    info.remaining_ms = left < 0 ? 0 : left < info.ttl_ms ? left : info.ttl_ms; /* it may be younger than `now` */
     info.held_ms = now > record->acquired_at ? now - record->acquired_at : 0;
     return info;
 }
