@@ -309,6 +309,7 @@ static void check_warns_of_what_weakens_locks(void **state)
     assert_null(strstr(warnings, "UNLOGGED"));
     assert_null(strstr(warnings, "pooler"));
     assert_null(strstr(warnings, "DELETE"));
+    assert_null(strstr(warnings, "UTF8"));
     close_session(session);
     sql(superuser, "ALTER ROLE dlock SET synchronous_commit = off");
     sql(superuser, "ALTER TABLE checked SET UNLOGGED");
@@ -317,6 +318,27 @@ static void check_warns_of_what_weakens_locks(void **state)
     assert_warned(session, "UNLOGGED");
     close_session(session);
     sql(superuser, "ALTER ROLE dlock RESET synchronous_commit");
+}
+
+static void check_warns_of_a_role_that_may_not_delete(void **state)
+{
+    (void)state;
+    void *session = open_session("%s?table=kept", server.url);
+    sql(superuser, "REVOKE DELETE ON kept FROM dlock");
+    assert_warned(session, "the role may not DELETE");
+    close_session(session);
+}
+
+static void check_warns_of_an_encoding_that_lacks_characters(void **state)
+{
+    (void)state;
+    sql(superuser, "CREATE DATABASE latin OWNER dlock ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
+    void *session = open_session("postgresql://dlock@127.0.0.1:%d/latin", port);
+    assert_warned(session, "the database is not in UTF8");
+    /* What the warning says. */
+    acquire(session, "caf\xc3\xa9", "owner", LONG_MS);
+    assert_status(ask(session, DLOCK_ACQUIRE, "\xe2\x82\xac", "owner", LONG_MS), DLOCK_INVALID);
+    close_session(session);
 }
 
 int main(void)
@@ -337,6 +359,8 @@ int main(void)
         cmocka_unit_test(a_role_that_may_not_make_it_can_use_it),
         cmocka_unit_test(what_is_no_table_of_locks_is_refused_and_left_alone),
         cmocka_unit_test(check_warns_of_what_weakens_locks),
+        cmocka_unit_test(check_warns_of_a_role_that_may_not_delete),
+        cmocka_unit_test(check_warns_of_an_encoding_that_lacks_characters),
     };
     const int failed = cmocka_run_group_tests_name("postgresql-layout", tests, NULL, NULL);
     PQfinish(superuser);
