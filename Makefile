@@ -10,7 +10,7 @@ MESON = meson
 RELEASE = build/release
 
 .DEFAULT_GOAL = all
-.PHONY: all demo check lint bench bench-peers models mutants torture fuzz install uninstall clean help
+.PHONY: all demo check coverage lint bench bench-peers models mutants torture fuzz install uninstall clean help
 
 all: $(RELEASE)/build.ninja ## build the library and the command into build/release
 	@ninja -C $(RELEASE)
@@ -26,6 +26,11 @@ check: ## install what the tests need; build and test plain, with clang, ASan+UB
 	@scripts/install-deps build test
 	@scripts/fetch-servers || true
 	@scripts/check
+
+coverage: ## which part of the lines and branches the tests reach, by folder
+	@scripts/install-deps build test coverage
+	@scripts/fetch-servers || true
+	@scripts/coverage
 
 lint: ## format, clang-tidy, cppcheck, shellcheck, includes, man pages, Python syntax
 	@scripts/install-deps build test

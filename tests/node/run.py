@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""run.py [--node VERSION] [--sanitized] FOLDER [FILE...]: installs and tests the package for Node.js as its users do,
+"""run.py [--node VERSION] [--sanitized | --coverage] FOLDER [FILE...]: installs and tests the package for Node.js as its users do,
 in a copy in FOLDER; prints TAP.
 
 Called by meson, with DLOCK_BUILD, the build folder of libdlock (otherwise build/dev), in the environment; and by hand
@@ -94,6 +94,7 @@ def main():
     parser = argparse.ArgumentParser(description='Installs and tests the package for Node.js in a folder; prints TAP.')
     parser.add_argument('--node', metavar='VERSION', help='of Node, such as 24; otherwise the one on PATH')
     parser.add_argument('--sanitized', action='store_true', help='gcc made libdlock with sanitizers; the addon, too')
+    parser.add_argument('--coverage', action='store_true', help='the addon, too, counts which of its lines are run')
     parser.add_argument('folder', metavar='FOLDER', help='for the copy; kept for the next time')
     parser.add_argument('files', metavar='FILE', nargs='*', help='of test/; otherwise all')
     options = parser.parse_args()
@@ -101,6 +102,8 @@ def main():
     os.environ['DLOCK_BUILD'] = os.path.abspath(os.environ.get('DLOCK_BUILD', os.path.join(TREE, 'build', 'dev')))
     if options.sanitized:
         os.environ.update(CC='gcc', CFLAGS='-g -fsanitize=address,undefined -fno-sanitize-recover=undefined')
+    if options.coverage:
+        os.environ.update(CC='gcc', CFLAGS='-O0 --coverage -fprofile-update=atomic')
     reason = prepare(options)
     if reason:
         print(reason)
