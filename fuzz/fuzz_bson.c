@@ -91,7 +91,7 @@ static void append_value(bson_t *document, char type, const char *name, int name
 static void read_fields(bson_t *ret, const uint8_t *text, size_t size)
 {
     static bson_t parts[DEPTH_MAX];
-    bool arrays[DEPTH_MAX];
+    bool arrays[DEPTH_MAX] = {false};
     size_t depth = 0;
     bson_init(ret);
     while (size > 0) {

@@ -37,6 +37,8 @@ static int fault(enum act act, int fd)
     if (number == 0)
         return 0;
     const char *begin = getenv("DLOCK_TEST_DISK_PATH");
+    if (!begin)
+        abort();
     char name[64], path[4096];
     snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
     const ssize_t length = readlink(name, path, sizeof(path));
