@@ -18,51 +18,28 @@ void courier_deinit(struct courier *courier)
     free(courier->parcels);
 }
 
-/* Takes up to a batch of jobs off the queue and lets each fill its parcel. */
-static size_t fill_batch(struct courier *courier, struct job **jobs, dlock_request **requests)
-{
-    size_t count = 0;
-    while (courier->first && count < COURIER_BATCH_MAX) {
-        struct job *job = courier->first;
-        courier->first = job->next;
-        if (!courier->first)
-            courier->last = NULL;
-        struct parcel *parcel = &courier->parcels[count];
-        if (!job->fill(job, parcel))
-            continue;
-        jobs[count] = job;
-        requests[count] = &parcel->request;
-        count++;
-    }
-    return count;
-}
-
 static void *carry(void *arg)
 {
     struct courier *courier = arg;
     bool gave_up = false; /* stopping, and the storage does not answer */
     pthread_mutex_lock(courier->mutex);
-    while (courier->first || !courier->stopping) {
-        if (!courier->first) {
+    while (courier->jobs.first || !courier->stopping) {
+        if (!courier->jobs.first) {
             pthread_cond_wait(&courier->wake, courier->mutex);
             continue;
         }
         struct job *jobs[COURIER_BATCH_MAX];
         dlock_request *requests[COURIER_BATCH_MAX];
-        const size_t count = fill_batch(courier, jobs, requests);
+        const size_t count = jobs_load(&courier->jobs, COURIER_BATCH_MAX, courier->parcels, jobs, requests);
         pthread_mutex_unlock(courier->mutex);
         bool answered = true;
         if (gave_up)
-            for (size_t i = 0; i < count; i++) {
-                dlock_request_fail(requests[i], DLOCK_UNAVAILABLE, "the factory is closed");
-                requests[i]->not_done = true;
-            }
+            jobs_refuse(requests, count, true);
         else if (count > 0)
             answered = session_execute(&courier->session, requests, count);
         pthread_mutex_lock(courier->mutex);
         gave_up = courier->stopping && (gave_up || !answered);
-        for (size_t i = 0; i < count; i++)
-            jobs[i]->answered(jobs[i], requests[i]);
+        jobs_answer(jobs, requests, count);
     }
     pthread_mutex_unlock(courier->mutex);
     return NULL;
@@ -82,12 +59,7 @@ dlock_status courier_start(struct courier *courier)
 
 void courier_post(struct courier *courier, struct job *job)
 {
-    job->next = NULL;
-    if (courier->last)
-        courier->last->next = job;
-    else
-        courier->first = job;
-    courier->last = job;
+    jobs_add(&courier->jobs, job);
     pthread_cond_signal(&courier->wake);
 }
 

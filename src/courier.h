@@ -1,35 +1,21 @@
-/* courier.h - a thread that carries requests to the storage for those who do not wait: renewals of held locks (one
- * courier), asynchronous calls and what they leave behind (another). All that came in while it was out travel as one
- * batch. The thread is started with the first job; its session is its own. */
+/* courier.h - a thread that carries the renewals of held locks to the storage. All that came in while it was out travel
+ * as one batch. The thread is started with the first job; its session is its own. */
 #ifndef DLOCK_SRC_COURIER_H
 #define DLOCK_SRC_COURIER_H
 
+#include "jobs.h"
 #include "session.h"
 
 #include <pthread.h>
 
 #define COURIER_BATCH_MAX 128
 
-/* A request with the strings that it points to, so that their owners may change or go while it is out. */
-struct parcel {
-    dlock_request request;
-    char owner[DLOCK_OWNER_SIZE];
-};
-
-/* Part of whatever wants something carried; posted at most once at a time. Its functions are called with the mutex
- * held. */
-struct job {
-    struct job *next;
-    bool (*fill)(struct job *job, struct parcel *parcel); /* false: no longer wanted, and the job may be gone */
-    void (*answered)(struct job *job, const dlock_request *request);
-};
-
 struct courier {
     pthread_mutex_t *mutex; /* guards everything here; held by the caller of courier_post */
     pthread_cond_t wake;
     struct session session;
     struct parcel *parcels;
-    struct job *first, *last;
+    struct jobs jobs;
     pthread_t thread;
     bool started, stopping;
 };

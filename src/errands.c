@@ -47,22 +47,11 @@ static struct lane *find_lane(struct errands *errands, enum lane_state state)
     return NULL;
 }
 
-/* Takes up to a batch of jobs off the queue and lets each fill its parcel. False if none is wanted any more. */
+/* Loads what waits. False if none of it is wanted any more. */
 static bool load(struct lane *lane)
 {
-    struct errands *errands = lane->errands;
     lane->begun = false;
-    while (errands->first && lane->count < ERRANDS_BATCH_MAX) {
-        struct job *job = errands->first;
-        errands->first = job->next;
-        if (!errands->first)
-            errands->last = NULL;
-        struct parcel *parcel = &lane->parcels[lane->count];
-        if (!job->fill(job, parcel))
-            continue;
-        lane->jobs[lane->count] = job;
-        lane->requests[lane->count++] = &parcel->request;
-    }
+    lane->count = jobs_load(&lane->errands->jobs, ERRANDS_BATCH_MAX, lane->parcels, lane->jobs, lane->requests);
     return lane->count > 0;
 }
 
@@ -78,8 +67,7 @@ static void watch(struct lane *lane)
 static void unload(struct lane *lane)
 {
     keeper_set(lane->errands->keeper, &lane->patience, LEASE_NEVER);
-    for (size_t i = 0; i < lane->count; i++)
-        lane->jobs[i]->answered(lane->jobs[i], lane->requests[i]);
+    jobs_answer(lane->jobs, lane->requests, lane->count);
     lane->count = 0;
     if (!lane->session.memory)
         lane->watched = -1;
@@ -116,7 +104,7 @@ void errands_attend(struct errands *errands)
 void errands_send(struct errands *errands)
 {
     errands->attended = false;
-    for (struct lane *lane; errands->first && (lane = find_lane(errands, LANE_IDLE));) {
+    for (struct lane *lane; errands->jobs.first && (lane = find_lane(errands, LANE_IDLE));) {
         if (!session_can_begin(&lane->session)) {
             pthread_cond_signal(&errands->wake);
             return;
@@ -166,7 +154,7 @@ static struct lane *next_lane(struct errands *errands)
     struct lane *lane = find_lane(errands, LANE_LEFT);
     if (!lane && errands->stopping)
         lane = find_lane(errands, LANE_OUT);
-    while (!lane && errands->first) {
+    while (!lane && errands->jobs.first) {
         struct lane *idle = find_lane(errands, LANE_IDLE);
         if (!idle)
             break;
@@ -182,26 +170,17 @@ static bool carry_through(struct lane *lane)
     struct errands *errands = lane->errands;
     lane->state = LANE_AT_WORK;
     pthread_mutex_unlock(errands->mutex);
-    bool answered = true;
     if (lane->begun)
         session_proceed(&lane->session, lane->requests, lane->count, true);
     else
-        answered = session_execute(&lane->session, lane->requests, lane->count);
+        session_execute(&lane->session, lane->requests, lane->count);
+    bool answered = true;
     for (size_t i = 0; i < lane->count; i++)
         answered &= lane->requests[i]->status != DLOCK_UNAVAILABLE;
     pthread_mutex_lock(errands->mutex);
     watch(lane); /* it may be another connection now */
     unload(lane);
     return answered;
-}
-
-static void refuse(struct lane *lane)
-{
-    for (size_t i = 0; i < lane->count; i++) {
-        dlock_request_fail(lane->requests[i], DLOCK_UNAVAILABLE, "the factory is closed");
-        lane->requests[i]->not_done = !lane->begun;
-    }
-    unload(lane);
 }
 
 static void *run(void *arg)
@@ -213,12 +192,15 @@ static void *run(void *arg)
         struct lane *lane = next_lane(errands);
         if (!lane && errands->stopping)
             break;
-        if (!lane)
+        if (!lane) {
             pthread_cond_wait(&errands->wake, errands->mutex);
-        else if (gave_up && errands->stopping)
-            refuse(lane);
-        else
-            gave_up = !carry_through(lane);
+        } else if (gave_up) {
+            jobs_refuse(lane->requests, lane->count, !lane->begun);
+            unload(lane);
+        } else {
+            const bool answered = carry_through(lane);
+            gave_up = errands->stopping && !answered;
+        }
     }
     pthread_mutex_unlock(errands->mutex);
     return NULL;
@@ -246,12 +228,7 @@ dlock_status errands_start(struct errands *errands)
 
 void errands_post(struct errands *errands, struct job *job)
 {
-    job->next = NULL;
-    if (errands->last)
-        errands->last->next = job;
-    else
-        errands->first = job;
-    errands->last = job;
+    jobs_add(&errands->jobs, job);
     if (!errands->attended)
         pthread_cond_signal(&errands->wake);
 }

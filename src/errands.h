@@ -7,9 +7,10 @@
 #ifndef DLOCK_SRC_ERRANDS_H
 #define DLOCK_SRC_ERRANDS_H
 
-#include "courier.h"
 #include "events.h"
+#include "jobs.h"
 #include "keeper.h"
+#include "session.h"
 
 #define ERRANDS_LANES     2 /* the storage works for one while the user's thread works for the other */
 #define ERRANDS_BATCH_MAX 64
@@ -42,7 +43,7 @@ struct errands {
     struct keeper *keeper;
     struct events *events;
     struct lane lanes[ERRANDS_LANES];
-    struct job *first, *last;
+    struct jobs jobs;
     pthread_t thread;
     bool started, stopping;
     bool attended; /* whoever posts now sends afterwards */
