@@ -3,19 +3,10 @@
 #include "bench.h"
 
 #include <malloc.h>
-#include <sys/resource.h>
 
 #define GOAL_AT   10000
 #define LOCKS_MAX 100000
 #define SECONDS   20
-
-static double cpu_seconds(void)
-{
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    return (double)usage.ru_utime.tv_sec + (double)usage.ru_stime.tv_sec +
-           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
-}
 
 static void measure(int count)
 {
@@ -43,9 +34,9 @@ static void measure(int count)
 
     dlock_stats first = DLOCK_STATS_INIT, last = DLOCK_STATS_INIT;
     bench_check(dlock_factory_stats(factory, &first, &error), &error);
-    const double cpu = cpu_seconds();
+    const double cpu = bench_cpu_seconds();
     sleep(SECONDS);
-    const double used = cpu_seconds() - cpu;
+    const double used = bench_cpu_seconds() - cpu;
     bench_check(dlock_factory_stats(factory, &last, &error), &error);
     dlock_event event;
     size_t lost = 0;

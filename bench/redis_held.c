@@ -3,18 +3,9 @@
 #include "raw.h"
 
 #include <malloc.h>
-#include <sys/resource.h>
 
 #define LOCKS   100000
 #define SECONDS 20
-
-static double cpu_seconds(void)
-{
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    return (double)usage.ru_utime.tv_sec + (double)usage.ru_stime.tv_sec +
-           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
-}
 
 static double server_cpu_seconds(const struct raw *raw)
 {
@@ -60,7 +51,7 @@ int main(int argc, char **argv)
     const double bytes = (double)(mallinfo2().uordblks - before - key_bytes) / LOCKS;
     sleep(5); /* so that the acquires are not counted */
 
-    const double cpu = cpu_seconds(), server_cpu = server_cpu_seconds(&raw),
+    const double cpu = bench_cpu_seconds(), server_cpu = server_cpu_seconds(&raw),
                  calls = raw_info(raw.nodes[0], "stats", "total_commands_processed"), begin = bench_now();
     sleep(SECONDS);
     const double took = (bench_now() - begin) / 1e6;
@@ -71,7 +62,8 @@ int main(int argc, char **argv)
     printf(
         "redis-held: %d locks renewed at ttl 10 s: %.0f bytes each beyond the key (goal: below 512), %zu lost; of one "
         "core %.0f %% here and %.0f %% in the server, which carries out %.0f commands/s\n",
-        LOCKS, bytes, lost, (cpu_seconds() - cpu) / took * 100, (server_cpu_seconds(&raw) - server_cpu) / took * 100,
+        LOCKS, bytes, lost, (bench_cpu_seconds() - cpu) / took * 100,
+        (server_cpu_seconds(&raw) - server_cpu) / took * 100,
         (raw_info(raw.nodes[0], "stats", "total_commands_processed") - calls) / took);
     dlock_factory_close(factory);
     for (size_t i = 0; i < LOCKS; i++)

@@ -13,7 +13,7 @@
  * sent last; {NAME: and [NAME: begin a document and an array, ] ends either. Whatever it is, each request gets one of
  * its statuses, texts end, times are within what they can mean, and a change without an answer may have been made. */
 #include "../storages/mongodb/internal.h"
-#include "require.h"
+#include "answers.h"
 
 #include <string.h>
 
@@ -292,16 +292,9 @@ void mongoc_bulk_operation_destroy(mongoc_bulk_operation_t *bulk)
 /* ---- what the storage makes of them -------------------------------------------------------------------------------
  */
 
-static void check_error(dlock_status status, const dlock_error *error)
-{
-    REQUIRE(status == DLOCK_OK || status == DLOCK_UNAVAILABLE || status == DLOCK_REFUSED);
-    if (status != DLOCK_OK)
-        REQUIRE(error->status == status && error->message[0] && memchr(error->message, '\0', sizeof error->message));
-}
-
 static void check_info(const dlock_info *info)
 {
-    REQUIRE(memchr(info->owner, '\0', sizeof info->owner));
+    REQUIRE_TEXT(info->owner);
     REQUIRE(info->ttl_ms <= DLOCK_TTL_MAX_MS);
     REQUIRE(info->fence <= INT64_MAX);
     REQUIRE(info->held_ms >= -1);
@@ -313,7 +306,7 @@ static void check_info(const dlock_info *info)
 static void check_answer(const dlock_request *request, bool alone)
 {
     const bool failed = request->status == DLOCK_UNAVAILABLE || request->status == DLOCK_REFUSED;
-    REQUIRE(memchr(request->message, '\0', sizeof request->message));
+    REQUIRE_TEXT(request->message);
     check_info(&request->info);
     REQUIRE(failed == (request->message[0] != '\0'));
     REQUIRE(failed || server.given > 0);
@@ -384,10 +377,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const dlock_operation operation = (dlock_operation)(data[0] % 8);
     switch (data[0] % 8) {
     case DLOCK_BREAK + 1:
-        check_error(dlock_module()->list(&session, "", show, NULL, &error), &error);
+        require_error(dlock_module()->list(&session, "", show, NULL, &error), &error);
         break;
     case DLOCK_BREAK + 2:
-        check_error(dlock_module()->check(&session, warn, NULL, &error), &error);
+        require_error(dlock_module()->check(&session, warn, NULL, &error), &error);
         break;
     case DLOCK_BREAK + 3:
         execute_many(&session);

@@ -3,8 +3,8 @@
  * The first byte says what is done, the second how many nodes there are and what they still have to answer of their
  * greeting; the rest is what they send, 0xff between one node and the next, and then they hang up. Whatever it is,
  * every request gets one of its statuses, texts end, and nobody waits for what cannot come. */
+#include "answers.h"
 #include "quorum.h"
-#include "require.h"
 #include "session.h"
 
 #include <hiredis/hiredis.h>
@@ -19,8 +19,6 @@ const struct tls_functions *const stream_tls = NULL;
 #define NODES       5
 #define REQUESTS    8
 #define REPLIES_MAX 64
-
-#define REQUIRE_TEXT(text) REQUIRE(memchr(text, '\0', sizeof(text)))
 
 /* ---- replies to questions -----------------------------------------------------------------------------------------
  */
@@ -111,27 +109,10 @@ static void hint(void *arg, const char *key)
     REQUIRE(key && (strcmp(key, "a") == 0 || strcmp(key, "b") == 0));
 }
 
-static void check_status(dlock_status status, const dlock_error *error)
-{
-    REQUIRE(status == DLOCK_OK || status == DLOCK_UNAVAILABLE || status == DLOCK_REFUSED);
-    if (status != DLOCK_OK) {
-        REQUIRE(error->status == status);
-        REQUIRE(error->message[0]);
-        REQUIRE_TEXT(error->message);
-    }
-}
-
 static void execute(struct redis_session *session)
 {
     dlock_request requests[REQUESTS], *pointers[REQUESTS];
-    for (unsigned i = 0; i < REQUESTS; i++) {
-        requests[i] = (dlock_request){.operation = (dlock_operation)(i % (DLOCK_BREAK + 1)),
-                                      .ttl_ms = 1000,
-                                      .key = keys[i],
-                                      .owner = "owner:1:2",
-                                      .status = DLOCK_UNAVAILABLE};
-        pointers[i] = &requests[i];
-    }
+    make_requests(requests, pointers, keys, REQUESTS);
     round_execute(session, pointers, REQUESTS);
     REQUIRE(session->open_tasks == 0);
     for (unsigned i = 0; i < REQUESTS; i++) {
@@ -153,13 +134,13 @@ static void watch(struct redis_session *session)
     dlock_error error;
     for (unsigned i = 0; i < 2; i++) {
         const dlock_status status = redis_watch(session, keys[i], &error);
-        check_status(status, &error);
+        require_error(status, &error);
         if (!session->watch)
             return;
-        check_status(redis_watch_read(session, hint, NULL, &error), &error);
+        require_error(redis_watch_read(session, hint, NULL, &error), &error);
     }
     redis_unwatch(session, keys[0]);
-    check_status(redis_watch_read(session, hint, NULL, &error), &error);
+    require_error(redis_watch_read(session, hint, NULL, &error), &error);
 }
 
 /* A connection over which `bytes` have come, and then its end. What is sent over it is taken; the descriptor that
@@ -212,10 +193,10 @@ static void work(const uint8_t *bytes, size_t size, unsigned what, size_t nodes,
         execute(&session);
         break;
     case 1:
-        check_status(list_keys(&session, "", show, &shown, &error), &error);
+        require_error(list_keys(&session, "", show, &shown, &error), &error);
         break;
     case 2:
-        check_status(check_nodes(&session, warn, NULL, &error), &error);
+        require_error(check_nodes(&session, warn, NULL, &error), &error);
         break;
     default:
         watch(&session);

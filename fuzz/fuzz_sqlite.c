@@ -5,8 +5,7 @@
  * fraction, tTEXT, bBYTES, + or - and a number of milliseconds from now, = the boot of this machine; anything else is
  * NULL. Whatever stands there, a file is refused or each request gets one of its statuses, and texts end. */
 #include "../storages/sqlite/sqlite_storage.h"
-#include "dlock_storage.h"
-#include "require.h"
+#include "answers.h"
 
 #include <sqlite3.h>
 #include <string.h>
@@ -168,16 +167,9 @@ static void write_rows(const char *text, size_t size, bool strict)
 /* ---- what the storage makes of them -------------------------------------------------------------------------------
  */
 
-static void check_error(dlock_status status, const dlock_error *error)
-{
-    REQUIRE(status == DLOCK_OK || status == DLOCK_UNAVAILABLE || status == DLOCK_REFUSED);
-    if (status != DLOCK_OK)
-        REQUIRE(error->status == status && error->message[0] && memchr(error->message, '\0', sizeof error->message));
-}
-
 static void check_info(const dlock_info *info)
 {
-    REQUIRE(memchr(info->owner, '\0', sizeof info->owner));
+    REQUIRE_TEXT(info->owner);
     REQUIRE(info->ttl_ms <= DLOCK_TTL_MAX_MS);
     REQUIRE(info->held_ms >= -1 && info->remaining_ms >= -1);
 }
@@ -185,18 +177,11 @@ static void check_info(const dlock_info *info)
 static void ask(void *session)
 {
     dlock_request requests[REQUESTS], *pointers[REQUESTS];
-    for (size_t i = 0; i < REQUESTS; i++) {
-        requests[i] = (dlock_request){.operation = (dlock_operation)(i % (DLOCK_BREAK + 1)),
-                                      .ttl_ms = 1000,
-                                      .key = keys[i],
-                                      .owner = "owner:1:2",
-                                      .status = DLOCK_UNAVAILABLE};
-        pointers[i] = &requests[i];
-    }
+    make_requests(requests, pointers, keys, REQUESTS);
     dlock_sqlite_storage.execute(session, pointers, REQUESTS);
     for (size_t i = 0; i < REQUESTS; i++) {
         const dlock_request *request = &requests[i];
-        REQUIRE(memchr(request->message, '\0', sizeof request->message));
+        REQUIRE_TEXT(request->message);
         check_info(&request->info);
         if (request->status == DLOCK_UNAVAILABLE || request->status == DLOCK_REFUSED)
             REQUIRE(request->message[0]);
@@ -232,13 +217,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     dlock_status status;
     dlock_error error;
     void *session = open_session(&options, &status, &error);
-    check_error(status, &error);
+    require_error(status, &error);
     if (status == DLOCK_OK) {
         ask(session);
         status = dlock_sqlite_storage.list(session, "", show, NULL, &error);
-        check_error(status, &error);
+        require_error(status, &error);
         status = dlock_sqlite_storage.check(session, warn, NULL, &error);
-        check_error(status, &error);
+        require_error(status, &error);
     }
     close_session(session);
     return 0;

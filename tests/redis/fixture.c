@@ -191,6 +191,26 @@ const char *raw_keys(struct server *server, int node)
     return raw(server, node, "KEYS *");
 }
 
+void proxies_start(struct proxy *proxies, struct server *nodes, int count)
+{
+    for (int i = 0; i < count; i++) {
+        raw(nodes, i, "FLUSHALL");
+        proxy_start(&proxies[i], "127.0.0.1", server_port(nodes, i));
+    }
+}
+
+void proxies_stop(struct proxy *proxies, int count)
+{
+    for (int i = 0; i < count; i++)
+        proxy_stop(&proxies[i]);
+}
+
+void proxy_lose(struct proxy *proxy)
+{
+    proxy_enter(proxy, PROXY_REFUSE);
+    proxy_cut(proxy, PROXY_RST);
+}
+
 const char *name_of(struct server *server, int node)
 {
     static char name[64];

@@ -62,6 +62,13 @@ __attribute__((format(printf, 3, 4))) const char *raw(struct server *server, int
 /* The names of all keys of a node. */
 const char *raw_keys(struct server *server, int node);
 
+/* Puts a proxy before each of the nodes, which are emptied. */
+void proxies_start(struct proxy *proxies, struct server *nodes, int count);
+void proxies_stop(struct proxy *proxies, int count);
+
+/* The node behind the proxy is gone, as if it had been killed. */
+void proxy_lose(struct proxy *proxy);
+
 /* HOST:PORT of a server or a proxy, as messages name it. */
 const char *name_of(struct server *server, int node);
 const char *name_of_proxy(const struct proxy *proxy);

@@ -18,18 +18,14 @@ static struct proxy proxies[NODES];
 static int set_up(void **state)
 {
     (void)state;
-    for (int i = 0; i < NODES; i++) {
-        raw(&nodes, i, "FLUSHALL");
-        proxy_start(&proxies[i], "127.0.0.1", server_port(&nodes, i));
-    }
+    proxies_start(proxies, &nodes, NODES);
     return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    for (int i = 0; i < NODES; i++)
-        proxy_stop(&proxies[i]);
+    proxies_stop(proxies, NODES);
     return 0;
 }
 
@@ -40,12 +36,10 @@ static struct client *client_reaching(const char *reached, int count, int guard_
     for (int i = 0; i < count; i++) {
         snprintf(hosts + strlen(hosts), sizeof hosts - strlen(hosts), "%s127.0.0.1:%d", i > 0 ? "," : "",
                  proxies[i].port);
-        if (strchr(reached, '0' + i)) {
+        if (strchr(reached, '0' + i))
             proxy_pass(&proxies[i]);
-        } else {
-            proxy_enter(&proxies[i], PROXY_REFUSE);
-            proxy_cut(&proxies[i], PROXY_RST);
-        }
+        else
+            proxy_lose(&proxies[i]);
     }
     return client_open(LONG_MS, "redis://%s?restart_guard_ms=%d", hosts, guard_ms);
 }

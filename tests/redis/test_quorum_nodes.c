@@ -37,18 +37,14 @@ static struct client *quorum(void)
 static int set_up(void **state)
 {
     (void)state;
-    for (int i = 0; i < NODES; i++) {
-        raw(&nodes, i, "FLUSHALL");
-        proxy_start(&proxies[i], "127.0.0.1", server_port(&nodes, i));
-    }
+    proxies_start(proxies, &nodes, NODES);
     return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    for (int i = 0; i < NODES; i++)
-        proxy_stop(&proxies[i]);
+    proxies_stop(proxies, NODES);
     return 0;
 }
 
@@ -59,8 +55,7 @@ static bool has_key(int node, const char *key)
 
 static void lose_node(int node)
 {
-    proxy_enter(&proxies[node], PROXY_REFUSE);
-    proxy_cut(&proxies[node], PROXY_RST);
+    proxy_lose(&proxies[node]);
 }
 
 static void await_key(int first, int last)
