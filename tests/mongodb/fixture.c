@@ -113,35 +113,11 @@ bool restart_server(void)
 
 /* ---- sessions --------------------------------------------------------------------------------------------------- */
 
-/* What a session is opened over must live as long as it does. */
-struct opened {
-    dlock_url *url;
-    dlock_storage_options options;
-    _Alignas(max_align_t) char session[];
-};
-
-static struct opened *opened_of(void *session)
-{
-    return (struct opened *)((char *)session - offsetof(struct opened, session));
-}
-
 dlock_status try_open(const char *url, uint32_t timeout_ms, void **ret, dlock_error *error)
 {
-    struct opened *opened = calloc(1, sizeof *opened + storage->session_size);
-    assert_non_null(opened);
-    opened->options.timeout_ms = timeout_ms;
-    dlock_status status = url_parse(url, &opened->url, error);
-    if (status == DLOCK_OK) {
-        status = storage->open(opened->session, opened->url, &opened->options, error);
-        if (status == DLOCK_OK) {
-            *ret = opened->session;
-            return status;
-        }
-        storage->close(opened->session);
-    }
-    url_free(opened->url);
-    free(opened);
-    return status;
+    dlock_url *parsed;
+    const dlock_status status = url_parse(url, &parsed, error);
+    return status == DLOCK_OK ? opened_new(storage, parsed, timeout_ms, ret, error) : status;
 }
 
 void *open_url(const char *url, uint32_t timeout_ms)
@@ -155,9 +131,7 @@ void *open_url(const char *url, uint32_t timeout_ms)
 
 void close_session(void *session)
 {
-    storage->close(session);
-    url_free(opened_of(session)->url);
-    free(opened_of(session));
+    opened_close(storage, session);
 }
 
 /* One grant in 32 sweeps, and this test counts commands: the next 31 do not. */
@@ -209,18 +183,9 @@ const char *id_of(const char *key)
 
 /* ---- requests --------------------------------------------------------------------------------------------------- */
 
-dlock_request request_of(dlock_operation operation, const char *key, const char *owner, uint32_t ttl_ms)
-{
-    return (dlock_request){
-        .operation = operation, .key = key, .owner = owner, .ttl_ms = ttl_ms, .status = DLOCK_UNAVAILABLE};
-}
-
 dlock_request ask(void *session, dlock_operation operation, const char *key, const char *owner, uint32_t ttl_ms)
 {
-    dlock_request request = request_of(operation, key, owner, ttl_ms);
-    dlock_request *const requests[] = {&request};
-    storage->execute(session, requests, 1);
-    return request;
+    return opened_ask(storage, session, request_of(operation, key, owner, ttl_ms));
 }
 
 uint64_t acquire(void *session, const char *key, const char *owner, uint32_t ttl_ms)

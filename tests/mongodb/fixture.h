@@ -3,7 +3,7 @@
 #ifndef DLOCK_TESTS_MONGODB_FIXTURE_H
 #define DLOCK_TESTS_MONGODB_FIXTURE_H
 
-#include "dlock_storage.h"
+#include "opened.h"
 #include "support.h"
 #include "wire.h"
 
@@ -40,7 +40,6 @@ int end_test(void **state);
 
 const char *key_of(const char *name);
 
-dlock_request request_of(dlock_operation operation, const char *key, const char *owner, uint32_t ttl_ms);
 dlock_request ask(void *session, dlock_operation operation, const char *key, const char *owner, uint32_t ttl_ms);
 uint64_t acquire(void *session, const char *key, const char *owner, uint32_t ttl_ms);
 dlock_info inspect(void *session, const char *key);

@@ -3,31 +3,11 @@
 
 #include "url.h"
 
-/* What a session is opened over must live as long as it does. */
-struct opened {
-    dlock_url *url;
-    dlock_storage_options options;
-    _Alignas(max_align_t) char session[];
-};
-
-static struct opened *opened_of(void *session)
-{
-    return (struct opened *)((char *)session - offsetof(struct opened, session));
-}
-
 dlock_status try_open(const char *url, uint32_t timeout_ms, void **ret, dlock_error *error)
 {
-    struct opened *opened = calloc(1, sizeof *opened + dlock_postgresql_storage.session_size);
-    assert_non_null(opened);
-    opened->options.timeout_ms = timeout_ms;
-    dlock_status status = url_parse(url, &opened->url, error);
-    assert_int_equal(status, DLOCK_OK);
-    status = dlock_postgresql_storage.open(opened->session, opened->url, &opened->options, error);
-    if (status == DLOCK_OK)
-        *ret = opened->session;
-    else
-        close_session(opened->session);
-    return status;
+    dlock_url *parsed;
+    assert_int_equal(url_parse(url, &parsed, error), DLOCK_OK);
+    return opened_new(&dlock_postgresql_storage, parsed, timeout_ms, ret, error);
 }
 
 void *open_session(const char *format, ...)
@@ -48,24 +28,12 @@ void *open_session(const char *format, ...)
 
 void close_session(void *session)
 {
-    struct opened *opened = opened_of(session);
-    dlock_postgresql_storage.close(session);
-    url_free(opened->url);
-    free(opened);
-}
-
-dlock_request request_of(dlock_operation operation, const char *key, const char *owner, uint32_t ttl_ms)
-{
-    return (dlock_request){
-        .operation = operation, .key = key, .owner = owner, .ttl_ms = ttl_ms, .status = DLOCK_UNAVAILABLE};
+    opened_close(&dlock_postgresql_storage, session);
 }
 
 dlock_request ask(void *session, dlock_operation operation, const char *key, const char *owner, uint32_t ttl_ms)
 {
-    dlock_request request = request_of(operation, key, owner, ttl_ms);
-    dlock_request *const requests[] = {&request};
-    dlock_postgresql_storage.execute(session, requests, 1);
-    return request;
+    return opened_ask(&dlock_postgresql_storage, session, request_of(operation, key, owner, ttl_ms));
 }
 
 void assert_answer(dlock_request request, dlock_status wanted, const char *file, int line)

@@ -2,7 +2,7 @@
 #ifndef DLOCK_TESTS_POSTGRESQL_FIXTURE_H
 #define DLOCK_TESTS_POSTGRESQL_FIXTURE_H
 
-#include "dlock_storage.h"
+#include "opened.h"
 #include "proxy.h"
 #include "server.h"
 #include "support.h"
@@ -24,7 +24,6 @@ __attribute__((format(printf, 1, 2))) void *open_session(const char *format, ...
 dlock_status try_open(const char *url, uint32_t timeout_ms, void **ret, dlock_error *error);
 void close_session(void *session);
 
-dlock_request request_of(dlock_operation operation, const char *key, const char *owner, uint32_t ttl_ms);
 dlock_request ask(void *session, dlock_operation operation, const char *key, const char *owner, uint32_t ttl_ms);
 uint64_t acquire(void *session, const char *key, const char *owner, uint32_t ttl_ms);
 #define assert_status(request, wanted) assert_answer(request, wanted, __FILE__, __LINE__)

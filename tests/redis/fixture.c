@@ -50,12 +50,6 @@ void client_close(struct client *client)
     free(client);
 }
 
-dlock_request request_of(dlock_operation operation, const char *key, const char *owner, uint32_t ttl_ms)
-{
-    return (dlock_request){
-        .operation = operation, .key = key, .owner = owner, .ttl_ms = ttl_ms, .status = DLOCK_UNAVAILABLE};
-}
-
 dlock_request client_ask(struct client *client, dlock_operation operation, const char *key, const char *owner,
                          uint32_t ttl_ms)
 {

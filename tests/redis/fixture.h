@@ -3,7 +3,7 @@
 #ifndef DLOCK_TESTS_REDIS_FIXTURE_H
 #define DLOCK_TESTS_REDIS_FIXTURE_H
 
-#include "dlock_storage.h"
+#include "opened.h"
 #include "proxy.h"
 #include "server.h"
 #include "support.h"
@@ -20,8 +20,6 @@ struct client {
 
 __attribute__((format(printf, 2, 3))) struct client *client_open(uint32_t timeout_ms, const char *format, ...);
 void client_close(struct client *client);
-
-dlock_request request_of(dlock_operation operation, const char *key, const char *owner, uint32_t ttl_ms);
 
 /* As the library does: after an answer of UNAVAILABLE the session is closed, and a new one opened for what follows. */
 dlock_request client_ask(struct client *client, dlock_operation operation, const char *key, const char *owner,
