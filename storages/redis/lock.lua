@@ -7,92 +7,80 @@
 -- A lock's value is "OWNER FENCE TTL_MS ACQUIRED_US"; any other value is the owner token of another library. A fence of
 -- 0 is not known yet.
 -- Time comes from TIME, expiry from PX: both are the node's. Numbers stay below 2^53, so that Lua has them exactly.
--- Tables and functions cost time when they are made: common replies are none, and what is called most is one function.
+-- Commands, tables and functions cost time: what is common takes few, and replies with few tables.
 
-local at, count, replies = 0, #KEYS > 2 and #KEYS - 1 or 1, {}
+local call, format = redis.call, string.format
+local time, time_text, fence_next
 
--- Acquires, extends and releases, from the next one on.
-local function run()
-  local call, format, keys, words, counter = redis.call, string.format, KEYS, ARGV, KEYS[2]
-  local time, time_text, fence_next
-  while at < count do
-    at = at + 1
-    local key, first = keys[at == 1 and 1 or at + 1], at * 3 - 2
-    local operation, owner, ttl, reply = words[first], words[first + 1], words[first + 2], nil
-    if operation == 'acquire' and fence_next then
-      -- The counter is ahead already: a key that is free takes one command.
-      local fence = format('%.0f', fence_next)
-      if call('SET', key, owner .. ' ' .. fence .. ' ' .. ttl .. ' ' .. time_text, 'NX', 'PX', ttl) then
-        fence_next = fence_next + 1
-        reply = fence
-      end
+-- An acquire, extend or release; so many more acquires may follow it in this call.
+local function carry_out(operation, key, owner, ttl, more)
+  if operation == 'acquire' then
+    if not time then
+      local parts = call('TIME')
+      time = parts[1] * 1000000 + parts[2]
+      time_text = format('%.0f', time)
     end
-    if not reply then
-      local value = call('GET', key)
-      local fence, old_ttl, acquired
-      if value and string.find(value, owner .. ' ', 1, true) == 1 then
-        fence, old_ttl, acquired = string.match(value, '^(%d+) (%d+) (%d+)$', #owner + 2)
-      end
-      if operation == 'release' then
-        reply = 0
-        if fence then
+    local fence = fence_next and format('%.0f', fence_next) or time_text
+    if call('SET', key, owner .. ' ' .. fence .. ' ' .. ttl .. ' ' .. time_text, 'NX', 'PX', ttl) then
+      if not fence_next then
+        -- The clock keeps fences growing though the counter was lost; the counter does though the clock was set back.
+        -- It is set ahead for all that may be granted in this call.
+        local last = redis.pcall('GETSET', KEYS[2], more == 0 and time_text or format('%.0f', time + more))
+        if type(last) == 'table' then
           call('DEL', key)
-          redis.pcall('PUBLISH', key, owner)
-          reply = 1
+          return last
         end
-      elseif operation == 'extend' then
-        reply = value and 2 or 0
-        if fence then
-          if ttl == old_ttl then
-            call('PEXPIRE', key, ttl)
-          else
-            call('SET', key, owner .. ' ' .. fence .. ' ' .. ttl .. ' ' .. acquired, 'PX', ttl)
-          end
-          reply = {1, fence, acquired}
-        end
-      elseif fence and fence ~= '0' then
-        call('SET', key, owner .. ' ' .. fence .. ' ' .. ttl .. ' ' .. acquired, 'PX', ttl)
-        reply = {1, fence, 1}
-      else
-        if not time then
-          local parts = call('TIME')
-          time = parts[1] * 1000000 + parts[2]
-          time_text = format('%.0f', time)
-        end
-        if value and not fence then
-          reply = {0, value, call('PTTL', key), time_text}
-        else
-          -- The clock keeps fences growing though the counter was lost; the counter does though the clock was set back.
-          -- It is set ahead for all that may be granted in this call.
-          local more = count - at
-          local last = tonumber(call('GETSET', counter, format('%.0f', time + more)) or 0) or 0
-          local given = time
-          if last >= time then
-            given = last + 1
-            call('SET', counter, format('%.0f', given + more))
-          end
-          reply = format('%.0f', given)
-          call('SET', key, owner .. ' ' .. reply .. ' ' .. ttl .. ' ' .. time_text, 'PX', ttl)
-          fence_next = given + 1
+        fence_next = time
+        last = tonumber(last or 0) or 0
+        if last >= time then
+          fence_next = last + 1
+          fence = format('%.0f', fence_next)
+          call('SET', KEYS[2], format('%.0f', fence_next + more))
+          call('SET', key, owner .. ' ' .. fence .. ' ' .. ttl .. ' ' .. time_text, 'PX', ttl)
         end
       end
+      fence_next = fence_next + 1
+      return fence
     end
-    replies[at] = reply
   end
+  local value = call('GET', key)
+  local fence, old_ttl, acquired
+  if value and string.find(value, owner .. ' ', 1, true) == 1 then
+    fence, old_ttl, acquired = string.match(value, '^(%d+) (%d+) (%d+)$', #owner + 2)
+  end
+  if operation == 'release' then
+    if not fence then
+      return 0
+    end
+    call('DEL', key)
+    redis.pcall('PUBLISH', key, owner)
+    return 1
+  end
+  if not fence then
+    return operation == 'acquire' and {0, value, call('PTTL', key), time_text} or value and 2 or 0
+  elseif ttl == old_ttl then
+    call('PEXPIRE', key, ttl)
+  else
+    call('SET', key, owner .. ' ' .. fence .. ' ' .. ttl .. ' ' .. acquired, 'PX', ttl)
+  end
+  return {1, fence, operation == 'extend' and acquired or 1}
 end
 
 if ARGV[1] == 'acquire' or ARGV[1] == 'extend' or ARGV[1] == 'release' then
+  local count, replies = #KEYS - 1, {}
   if count == 1 then
-    run()
-    return replies[1]
+    return carry_out(ARGV[1], KEYS[1], ARGV[2], ARGV[3], 0)
   end
-  while at < count do
+  for at = 1, count do
+    local first = at * 3 - 2
     -- The error of one must not be taken for one of the others, which have been carried out.
-    local done, why = pcall(run)
+    local done, reply = pcall(carry_out, ARGV[first], KEYS[at == 1 and 1 or at + 1], ARGV[first + 1], ARGV[first + 2],
+                              count - at)
     if not done then
-      why = type(why) == 'table' and why.err or why
-      replies[at] = {err = string.find(why, '^%u+ ') and why or 'ERR ' .. why}
+      local why = type(reply) == 'table' and reply.err or reply
+      reply = {err = string.find(why, '^%u+ ') and why or 'ERR ' .. why}
     end
+    replies[at] = reply
   end
   return replies
 end
