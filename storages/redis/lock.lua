@@ -9,34 +9,33 @@
 -- Time comes from TIME, expiry from PX: both are the node's. Numbers stay below 2^53, so that Lua has them exactly.
 -- Commands, tables and functions cost time: what is common takes few, and replies with few tables.
 
-local call, format = redis.call, string.format
-local time, time_text, fence_next
+local time, fence_next
 
 -- An acquire, extend or release; so many more acquires may follow it in this call.
 local function carry_out(operation, key, owner, ttl, more)
+  local call, format = redis.call, string.format
   if operation == 'acquire' then
     if not time then
       local parts = call('TIME')
-      time = parts[1] * 1000000 + parts[2]
-      time_text = format('%.0f', time)
+      time = format('%.0f', parts[1] * 1000000 + parts[2])
     end
-    local fence = fence_next and format('%.0f', fence_next) or time_text
-    if call('SET', key, owner .. ' ' .. fence .. ' ' .. ttl .. ' ' .. time_text, 'NX', 'PX', ttl) then
+    local fence = fence_next and format('%.0f', fence_next) or time
+    if call('SET', key, owner .. ' ' .. fence .. ' ' .. ttl .. ' ' .. time, 'NX', 'PX', ttl) then
       if not fence_next then
         -- The clock keeps fences growing though the counter was lost; the counter does though the clock was set back.
         -- It is set ahead for all that may be granted in this call.
-        local last = redis.pcall('GETSET', KEYS[2], more == 0 and time_text or format('%.0f', time + more))
+        local last = redis.pcall('GETSET', KEYS[2], more == 0 and time or format('%.0f', time + more))
         if type(last) == 'table' then
           call('DEL', key)
           return last
         end
-        fence_next = time
+        fence_next = tonumber(time)
         last = tonumber(last or 0) or 0
-        if last >= time then
+        if last >= fence_next then
           fence_next = last + 1
           fence = format('%.0f', fence_next)
           call('SET', KEYS[2], format('%.0f', fence_next + more))
-          call('SET', key, owner .. ' ' .. fence .. ' ' .. ttl .. ' ' .. time_text, 'PX', ttl)
+          call('SET', key, owner .. ' ' .. fence .. ' ' .. ttl .. ' ' .. time, 'PX', ttl)
         end
       end
       fence_next = fence_next + 1
@@ -57,7 +56,7 @@ local function carry_out(operation, key, owner, ttl, more)
     return 1
   end
   if not fence then
-    return operation == 'acquire' and {0, value, call('PTTL', key), time_text} or value and 2 or 0
+    return operation == 'acquire' and {0, value, call('PTTL', key), time} or value and 2 or 0
   elseif ttl == old_ttl then
     call('PEXPIRE', key, ttl)
   else
@@ -66,11 +65,13 @@ local function carry_out(operation, key, owner, ttl, more)
   return {1, fence, operation == 'extend' and acquired or 1}
 end
 
-if ARGV[1] == 'acquire' or ARGV[1] == 'extend' or ARGV[1] == 'release' then
-  local count, replies = #KEYS - 1, {}
+local operation = ARGV[1]
+if operation == 'acquire' or operation == 'release' or operation == 'extend' then
+  local count = #KEYS - 1
   if count == 1 then
     return carry_out(ARGV[1], KEYS[1], ARGV[2], ARGV[3], 0)
   end
+  local replies = {}
   for at = 1, count do
     local first = at * 3 - 2
     -- The error of one must not be taken for one of the others, which have been carried out.
