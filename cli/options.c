@@ -56,7 +56,7 @@ static const struct option options[] = {
     {'n', "nb", NULL, FLAG, FIELD(nb), 0, 0, RUN | ACQUIRE, "do not wait: one attempt"},
     {0, "retries", "N", NUMBER, FIELD(retries), 1, 1000000, RUN | ACQUIRE, "give up after N attempts, not by time"},
     {0, "interval", "SECS", DURATION, FIELD(interval_ms), 1, DURATION_MAX_MS, RUN | ACQUIRE,
-     "the longest pause between two attempts (default: 1)"},
+     "the longest pause between two attempts (default: 1); see dlock(1)"},
     {'t', "ttl", "SECS", DURATION, FIELD(ttl_ms), DLOCK_TTL_MIN_MS, DLOCK_TTL_MAX_MS, RUN,
      "how long the lock outlives a dlock that died (default: 10); renewed while the command runs"},
     {'t', "ttl", "SECS", DURATION, FIELD(ttl_ms), DLOCK_TTL_MIN_MS, DLOCK_TTL_MAX_MS, ACQUIRE,

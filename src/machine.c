@@ -84,12 +84,9 @@ static void pause_until(struct machine *m, int64_t wake_at)
     m->wake_at = earlier(wake_at, m->deadline);
 }
 
-/* Those who were in each other's way must not meet again at their next attempt, so they do not rely on hints, which
- * come to all of them at once. */
-static void pause_in_line(struct machine *m, int64_t remaining_ms, int64_t now, uint64_t chance)
+static void pause_in_line(struct machine *m, bool told, int64_t remaining_ms, int64_t now, uint64_t chance)
 {
-    const bool hints = m->watched && !m->contended;
-    pause_until(m, now + lease_pause(m->plan.interval_ms, hints, m->attempts, chance));
+    pause_until(m, now + lease_pause(m->plan.interval_ms, told, m->attempts, chance));
     if (remaining_ms >= 0)
         m->wake_at = earlier(m->wake_at, now + remaining_ms * 1000 + 1000 + (int64_t)(chance % 2000));
 }
@@ -100,8 +97,8 @@ static void pause_for_interval(struct machine *m, int64_t now, uint64_t chance)
                 now + (m->contended ? lease_apart(m->plan.interval_ms, chance) : (int64_t)m->plan.interval_ms * 1000));
 }
 
-/* After an attempt that failed as `outcome` says. */
-static enum machine_todo pause_or_fail(struct machine *m, int64_t remaining_ms, int64_t now, uint64_t chance)
+/* After an attempt that failed as `outcome` says. `told`: hints would come if the key were released. */
+static enum machine_todo pause_or_fail(struct machine *m, bool told, int64_t remaining_ms, int64_t now, uint64_t chance)
 {
     if (m->cancelled)
         return fail(m, DLOCK_CANCELLED);
@@ -114,8 +111,15 @@ static enum machine_todo pause_or_fail(struct machine *m, int64_t remaining_ms, 
     else if (m->hinted && m->outcome == DLOCK_BUSY && !m->contended)
         return ask(m);
     else
-        pause_in_line(m, remaining_ms, now, chance);
+        pause_in_line(m, told, remaining_ms, now, chance);
     return TODO_NOTHING;
+}
+
+/* A holder without a fence is of another program, which releases without a word. Those who were in each other's way must
+ * not meet again at their next attempt, so they do not rely on hints, which come to all of them at once. */
+static bool is_told(const struct machine *m, const dlock_info *holder)
+{
+    return m->watched && !m->contended && holder->fence != 0;
 }
 
 static enum machine_todo asked(struct machine *m, const dlock_request *request, int64_t now, uint64_t chance)
@@ -139,10 +143,10 @@ static enum machine_todo asked(struct machine *m, const dlock_request *request, 
     case DLOCK_UNAVAILABLE:
         note_stray(m, request, m->plan.ttl_ms);
         m->outcome = DLOCK_UNAVAILABLE;
-        return pause_or_fail(m, -1, now, chance);
+        return pause_or_fail(m, false, -1, now, chance);
     case DLOCK_BUSY:
         m->outcome = DLOCK_BUSY;
-        return pause_or_fail(m, request->info.remaining_ms, now, chance);
+        return pause_or_fail(m, is_told(m, &request->info), request->info.remaining_ms, now, chance);
     default:
         return fail(m, request->status);
     }
@@ -151,7 +155,7 @@ static enum machine_todo asked(struct machine *m, const dlock_request *request, 
 static enum machine_todo returned(struct machine *m, dlock_status status, int64_t now, uint64_t chance)
 {
     m->leaves_behind = status != DLOCK_OK && status != DLOCK_LOST;
-    return pause_or_fail(m, -1, now, chance);
+    return pause_or_fail(m, false, -1, now, chance);
 }
 
 static enum machine_todo extended(struct machine *m, const dlock_request *request, int64_t now, uint64_t chance)
@@ -260,7 +264,7 @@ enum machine_todo machine_hint(struct machine *m)
 enum machine_todo machine_turn(struct machine *m, int64_t remaining_ms, int64_t now, uint64_t chance)
 {
     if (m->state == MACHINE_PAUSING)
-        pause_in_line(m, remaining_ms, now, chance);
+        pause_in_line(m, m->watched && !m->contended, remaining_ms, now, chance);
     return TODO_NOTHING;
 }
 

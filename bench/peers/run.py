@@ -45,7 +45,7 @@ import with_server
 PLACE = os.path.join(ROOT, 'build', 'peers')
 PATIENCE = 120  # seconds for one answer; never how long it may take
 CALLERS, WAITERS, PROCESSES = 64, 50, 5
-SETTLE = 2  # seconds until waiters have asked and subscribed
+SETTLE = 8  # seconds until waiters have asked, subscribed and come to rest
 
 parser = argparse.ArgumentParser(description='Measures libdlock and dlock beside other locks; installs these first.')
 parser.add_argument('--build', default=os.path.join(ROOT, 'build', 'release'), help='where libdlock was built by meson')
@@ -404,7 +404,7 @@ def load(kind, place, holder, processes, count):
                 return processor_time(sum((server.family(program.process.pid)[1:] for program in programs), []))
             return place.count()
         before, begin = counted(), time.monotonic()
-        time.sleep(5 * options.seconds)
+        time.sleep(12 * options.seconds)
         caused, took = counted() - before, time.monotonic() - begin
     holder.ask('release')
     return caused / took / processes / count

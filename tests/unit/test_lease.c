@@ -75,15 +75,18 @@ static void a_failed_renewal_is_repeated_within_a_twelfth_of_the_ttl(void **stat
     assert_int_not_equal(lease_retry_at(NOW, 12000, 12345), lease_retry_at(NOW, 12000, 54321));
 }
 
-static void a_watched_waiter_pauses_half_to_all_of_the_interval(void **state)
+static void who_is_told_pauses_twice_as_long_each_time_up_to_32_intervals(void **state)
 {
     (void)state;
-    assert_int_equal(lease_pause(1000, true, 1, 0), 1000 * MS);
-    for (size_t i = 0; i < sizeof CHANCES / sizeof CHANCES[0]; i++)
-        for (uint32_t attempts = 0; attempts < 40; attempts++) {
-            const int64_t pause = lease_pause(1000, true, attempts, CHANCES[i]);
-            assert_in_range(pause, 500 * MS, 1000 * MS);
+    static const int64_t WANTED[] = {1, 1, 2, 4, 8, 16, 32, 32};
+    for (uint32_t attempts = 0; attempts < sizeof WANTED / sizeof WANTED[0]; attempts++)
+        for (size_t i = 0; i < sizeof CHANCES / sizeof CHANCES[0]; i++) {
+            const int64_t most = WANTED[attempts] * 1000 * MS;
+            assert_int_equal(lease_pause(1000, true, attempts, 0), most);
+            assert_in_range(lease_pause(1000, true, attempts, CHANCES[i]), most / 2, most);
         }
+    assert_int_equal(lease_pause(1000, true, UINT32_MAX, 0), 32000 * MS);
+    assert_int_equal(lease_pause(UINT32_MAX, true, 32, 0), 32 * (int64_t)UINT32_MAX * MS);
 }
 
 static void without_a_watch_the_pause_doubles_up_to_the_interval(void **state)
@@ -111,7 +114,7 @@ int main(void)
         cmocka_unit_test(renewal_is_at_a_third_of_the_ttl_or_a_little_sooner),
         cmocka_unit_test(renewals_that_are_due_about_the_same_time_meet),
         cmocka_unit_test(a_failed_renewal_is_repeated_within_a_twelfth_of_the_ttl),
-        cmocka_unit_test(a_watched_waiter_pauses_half_to_all_of_the_interval),
+        cmocka_unit_test(who_is_told_pauses_twice_as_long_each_time_up_to_32_intervals),
         cmocka_unit_test(without_a_watch_the_pause_doubles_up_to_the_interval),
     };
     return cmocka_run_group_tests_name("lease", tests, NULL, NULL);

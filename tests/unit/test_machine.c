@@ -23,7 +23,7 @@ static enum machine_todo answer(struct machine *m, dlock_status status, int64_t 
 
 static enum machine_todo answer_busy(struct machine *m, int64_t remaining_ms, int64_t now, uint64_t chance)
 {
-    const dlock_request request = {.status = DLOCK_BUSY, .info = {.remaining_ms = remaining_ms}};
+    const dlock_request request = {.status = DLOCK_BUSY, .info = {.remaining_ms = remaining_ms, .fence = 7}};
     return machine_answer(m, &request, now, chance);
 }
 
@@ -417,6 +417,44 @@ static void a_waiter_polls_faster_without_a_watch(void **state)
         answer_busy(&m, 8000, T0, 0);
         assert_int_equal(m.wake_at, T0 + (watched ? 1000 : 25) * MS);
     }
+}
+
+/* How long it pauses after so many attempts that had this answer. */
+static int64_t pause_after(uint32_t attempts, bool watched, const dlock_request *answer)
+{
+    struct machine m;
+    int64_t now = T0;
+    const struct machine_plan plan = {.ttl_ms = 10000, .interval_ms = 1000, .wait_ms = DLOCK_WAIT_FOREVER};
+    machine_acquire(&m, &plan, false, now);
+    m.watched = watched;
+    for (uint32_t i = 0; i < attempts; i++) {
+        assert_int_equal(machine_wake(&m, now), i == 0 ? TODO_NOTHING : TODO_ACQUIRE);
+        machine_sent(&m, 10000, now);
+        assert_int_equal(machine_answer(&m, answer, now, 0), TODO_NOTHING);
+        if (i + 1 < attempts)
+            now = m.wake_at;
+    }
+    return m.wake_at - now;
+}
+
+static void who_is_told_of_releases_asks_ever_more_rarely(void **state)
+{
+    (void)state;
+    const dlock_request busy = {.status = DLOCK_BUSY, .info = {.remaining_ms = 60000, .fence = 7}};
+    assert_int_equal(pause_after(1, true, &busy), 1000 * MS);
+    assert_int_equal(pause_after(4, true, &busy), 8000 * MS);
+    assert_int_equal(pause_after(9, true, &busy), 32000 * MS);
+    assert_int_equal(pause_after(9, false, &busy), 1000 * MS);
+    /* Of another program, which tells nobody. */
+    const dlock_request foreign = {.status = DLOCK_BUSY, .info = {.remaining_ms = 60000, .held_ms = -1}};
+    assert_int_equal(pause_after(9, true, &foreign), 1000 * MS);
+    /* That the storage works again is not told. */
+    const dlock_request down = {.status = DLOCK_UNAVAILABLE, .not_done = true};
+    assert_int_equal(pause_after(9, true, &down), 1000 * MS);
+    /* Those who were in each other's way would be told at the same time. */
+    dlock_request contended = busy;
+    contended.contended = true;
+    assert_int_equal(pause_after(9, true, &contended), 1000 * MS);
 }
 
 static void who_stands_in_line_does_not_ask_before_its_turn(void **state)
@@ -1028,6 +1066,7 @@ int main(void)
         cmocka_unit_test(a_wait_for_ever_has_no_deadline),
         cmocka_unit_test(a_waiter_asks_again_when_the_holder_must_be_gone),
         cmocka_unit_test(a_waiter_polls_faster_without_a_watch),
+        cmocka_unit_test(who_is_told_of_releases_asks_ever_more_rarely),
         cmocka_unit_test(who_stands_in_line_does_not_ask_before_its_turn),
         cmocka_unit_test(a_turn_behind_a_granted_one_waits_for_its_end),
         cmocka_unit_test(a_turn_does_not_disturb_a_request_that_is_out),
