@@ -115,8 +115,8 @@ static enum machine_todo pause_or_fail(struct machine *m, bool told, int64_t rem
     return TODO_NOTHING;
 }
 
-/* A holder without a fence is of another program, which releases without a word. Those who were in each other's way must
- * not meet again at their next attempt, so they do not rely on hints, which come to all of them at once. */
+/* A holder without a fence is of another program, which releases without a word. Those who were in each other's way
+ * must not meet again at their next attempt, so they do not rely on hints, which come to all of them at once. */
 static bool is_told(const struct machine *m, const dlock_info *holder)
 {
     return m->watched && !m->contended && holder->fence != 0;
