@@ -255,6 +255,17 @@ static void another_host(void **state)
     assert_kept_out(tls_url(&elsewhere, "localhost", "ca=@/ca.pem"), DLOCK_REFUSED, name, "hostname mismatch");
 }
 
+static void an_expired_certificate(void **state)
+{
+    (void)state;
+    char folder[256];
+    snprintf(folder, sizeof folder, "%s", server_tell(&encrypted, "folder"));
+    assert_string_equal(raw(&encrypted, 0, "CONFIG SET tls-cert-file %s/expired.pem", folder), "OK");
+    assert_kept_out(encrypted.url, DLOCK_REFUSED, name_of(&encrypted, 0), "certificate has expired");
+    assert_string_equal(raw(&encrypted, 0, "CONFIG SET tls-cert-file %s/server.pem", folder), "OK");
+    assert_let_in(encrypted.url);
+}
+
 static void insecure_only_when_asked_for(void **state)
 {
     (void)state;
@@ -318,6 +329,7 @@ int main(void)
         cmocka_unit_test(the_right_authority),
         cmocka_unit_test(a_wrong_authority),
         cmocka_unit_test(another_host),
+        cmocka_unit_test(an_expired_certificate),
         cmocka_unit_test(insecure_only_when_asked_for),
         cmocka_unit_test(a_client_certificate),
         cmocka_unit_test(files_that_are_not_there),
