@@ -48,7 +48,8 @@ static const struct {
     dlock_status status;
     const char *advice; /* NULL = what the server says will do */
 } known[] = {
-    {"42501", DLOCK_REFUSED, "the role needs SELECT, INSERT, UPDATE, DELETE on the table and USAGE on its sequence"},
+    {"42501", DLOCK_REFUSED,
+     "the role needs SELECT, INSERT, UPDATE, DELETE on the table, and USAGE, UPDATE on its sequence"},
     {"42P01", DLOCK_UNAVAILABLE, "the table or its sequence was dropped while it was in use"},
     {"42", DLOCK_REFUSED, "the table is not as dlock makes it"},
     {"28", DLOCK_REFUSED, NULL},

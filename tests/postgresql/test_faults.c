@@ -450,6 +450,42 @@ static void a_fail_over_goes_on_with_what_was_confirmed(void **state)
     server_stop(&pair);
 }
 
+/* Holds are gone with the commits that the standby had not received, and so are numbers of the sequence. */
+static void a_fail_over_that_forgets_gives_no_number_again(void **state)
+{
+    (void)state;
+    struct server pair;
+    server_start(&pair, "postgresql", "--standby");
+    PGconn *primary = connect_as_superuser(&pair, 0);
+    void *session = open_session("%s", pair.url);
+    acquire(session, "key", "known", LONG_MS);
+    sql(primary, "SELECT pg_switch_wal()");
+    wait_for(strcmp(sql(primary, "SELECT count(*) FROM pg_stat_replication WHERE replay_lsn = pg_current_wal_lsn()"),
+                    "1") == 0);
+    server_tell(&pair, "pause 1");
+    uint64_t last = 0;
+    for (int i = 0; i < 100; i++) {
+        assert_status(ask(session, DLOCK_RELEASE, "key", i == 0 ? "known" : "forgotten", 0), DLOCK_OK);
+        last = acquire(session, "key", "forgotten", LONG_MS);
+    }
+    close_session(session);
+    PQfinish(primary);
+    server_tell(&pair, "kill 0");
+    server_tell(&pair, "kill 1"); /* with what the kernel has for it */
+    server_tell(&pair, "start 1");
+    server_tell(&pair, "promote 1");
+    session = open_session("postgresql://dlock@127.0.0.1:%d/dlock", server_port(&pair, 1));
+    assert_holder(session, "key", "known");
+    assert_true(acquire(session, "other", "owner", LONG_MS) > last);
+    /* Once for all sessions. */
+    void *second = open_session("postgresql://dlock@127.0.0.1:%d/dlock", server_port(&pair, 1));
+    const uint64_t next = acquire(session, "one", "owner", LONG_MS);
+    assert_true(acquire(second, "two", "owner", LONG_MS) == next + 1);
+    close_session(second);
+    close_session(session);
+    server_stop(&pair);
+}
+
 static void check_warns_of_asynchronous_standbys(void **state)
 {
     (void)state;
@@ -504,6 +540,7 @@ int main(void)
         cmocka_unit_test(a_full_disk_is_named_and_survived),
         cmocka_unit_test(a_commit_that_a_standby_did_not_confirm_is_unknown),
         cmocka_unit_test(a_fail_over_goes_on_with_what_was_confirmed),
+        cmocka_unit_test(a_fail_over_that_forgets_gives_no_number_again),
         cmocka_unit_test(check_warns_of_asynchronous_standbys),
         cmocka_unit_test(check_warns_of_clocks_that_differ),
     };

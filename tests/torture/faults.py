@@ -376,10 +376,8 @@ class FailOver(OfServer):
 
 class FailOverLate(FailOver):
     name, text = 'fail-over-late', 'an asynchronous standby hangs, the primary is killed, and the standby promoted'
-    # What was committed while it hung never was: holds, releases, and the numbers drawn. Two holders with one number
-    # can write over each other.
-    breaks = ('overlap', 'command', 'late-extend', 'stale', 'resend-refused', 'lost-healthy', 'fence-unique',
-              'fence-order', 'fenced-update')
+    # What was committed while it hung never was: holds and releases. The numbers go on behind those that were drawn.
+    breaks = ('overlap', 'command', 'late-extend', 'stale', 'resend-refused', 'lost-healthy')
     length = (0.2, 1.8)
     synchronous = False
 
