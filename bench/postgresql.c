@@ -405,7 +405,8 @@ int main(int argc, char **argv)
     dlock_free(lock);
     PGconn *connection = connect_plainly();
     char *sequence = ask_plainly(connection, "SELECT quote_literal(pg_get_serial_sequence('locks', 'fence'))");
-    if (!statements_make(&statements, "locks", sequence, "'locks'::regclass"))
+    const struct names names = {"locks", sequence, "'locks'::regclass", "pg_postmaster_start_time()"};
+    if (!statements_make(&statements, &names))
         exit(1);
     free(sequence);
     prepare_plainly(connection);

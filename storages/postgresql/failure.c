@@ -55,6 +55,7 @@ static const struct {
     {"28", DLOCK_REFUSED, NULL},
     {"3D000", DLOCK_REFUSED, "make the database, or correct the URL"},
     {"3F000", DLOCK_REFUSED, "make the schema, or correct the URL"},
+    {"22P02", DLOCK_UNAVAILABLE, "a new session will set its numbers ahead first"},
     {"22P05", DLOCK_INVALID, "only a database with the encoding UTF8 can hold every key"},
     {"25006", DLOCK_UNAVAILABLE, "only the primary server, which writes, can keep locks"},
     {"53100", DLOCK_UNAVAILABLE, "there is no space left on the server's disk"},

@@ -100,8 +100,14 @@ dlock_status table_open(struct postgresql_session *session, dlock_error *error);
 
 /* ---- statements.c */
 
-/* Makes session->sql for a table, as SQL names it, its sequence and itself, as literals; false = no memory. */
-bool statements_make(struct postgresql_session *session, const char *table, const char *sequence, const char *relation);
+/* What statements speak of: the table, as SQL names it; its sequence, itself, and when the server was started, as
+ * literals. */
+struct names {
+    const char *table, *sequence, *relation, *start;
+};
+
+/* Makes session->sql; false = no memory. */
+bool statements_make(struct postgresql_session *session, const struct names *names);
 void statements_free(struct postgresql_session *session);
 
 /* What a statement is given; what it does not need may be left out. */

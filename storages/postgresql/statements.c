@@ -32,8 +32,13 @@
  * whoever deletes one needs it alone. So none is deleted while somebody is about to insert it with an older number. */
 #define INSERTER "1145848651, hashtext("
 
-/* @T@ is the table, @S@ its sequence as a literal. Parameters: $1 key, $2 owner, $3 ttl, $4 ttl_ms, $5 lazy,
- * $6 channel. */
+/* The server is still the one for which the sequence was set ahead: a pooler may have carried the session to another.
+ * Else this is an error, since it is no boolean. */
+#define SAME_SERVER                                                                                                    \
+    "CASE WHEN pg_postmaster_start_time() = @B@ THEN 'true' ELSE 'the server was started since then' END::boolean"
+
+/* @T@ is the table, @S@ its sequence, @R@ itself and @B@ the start of the server as literals. Parameters: $1 key,
+ * $2 owner, $3 ttl, $4 ttl_ms, $5 lazy, $6 channel. */
 static const char *const templates[STATEMENT_COUNT] = {
     /* One row: the record as it was seen, without a lock; and the fence that was given, or, if somebody was faster, the
      * record that then had the key. A fence of 0: the row that was seen is gone, and one that nobody holds was put in
@@ -47,7 +52,7 @@ static const char *const templates[STATEMENT_COUNT] = {
         " $4, clock_timestamp(), CASE WHEN there THEN '-infinity' ELSE clock_timestamp() + $3 END"
         " FROM (SELECT EXISTS (SELECT FROM seen) AS there) look"
         " WHERE NOT EXISTS (SELECT FROM seen WHERE owner NOT IN ('', $2) AND expires_at > clock_timestamp())"
-        " AND " MAYBE_LAZY " ON CONFLICT (key) DO UPDATE SET owner = $2,"
+        " AND " SAME_SERVER " AND " MAYBE_LAZY " ON CONFLICT (key) DO UPDATE SET owner = $2,"
         " fence = CASE WHEN l.owner = $2 AND l.expires_at > clock_timestamp() THEN l.fence ELSE nextval(@S@) END,"
         " ttl_ms = $4,"
         " acquired_at = CASE WHEN l.owner = $2 AND l.expires_at > clock_timestamp() THEN l.acquired_at"
@@ -107,7 +112,7 @@ enum { PARAMETERS = 6 };
 static const Oid types[PARAMETERS] = {25, 25, 1186, 20, 16, 25}; /* text, text, interval, bigint, boolean, text */
 
 /* Replaces every `@X@` of a template. */
-static char *fill_in(const char *template, const char *table, const char *sequence, const char *relation)
+static char *fill_in(const char *template, const struct names *names)
 {
     char *text = NULL;
     size_t size;
@@ -119,7 +124,11 @@ static char *fill_in(const char *template, const char *table, const char *sequen
             fputc(*template, out);
             continue;
         }
-        fputs(template[1] == 'T' ? table : template[1] == 'S' ? sequence : relation, out);
+        fputs(template[1] == 'T'   ? names->table
+              : template[1] == 'S' ? names->sequence
+              : template[1] == 'R' ? names->relation
+                                   : names->start,
+              out);
         template += 2;
     }
     if (fclose(out) == 0)
@@ -128,11 +137,11 @@ static char *fill_in(const char *template, const char *table, const char *sequen
     return NULL;
 }
 
-bool statements_make(struct postgresql_session *session, const char *table, const char *sequence, const char *relation)
+bool statements_make(struct postgresql_session *session, const struct names *names)
 {
     bool made = true;
     for (int i = 0; i < STATEMENT_COUNT; i++) {
-        session->sql[i] = fill_in(templates[i], table, sequence, relation);
+        session->sql[i] = fill_in(templates[i], names);
         made &= session->sql[i] != NULL;
     }
     return made;

@@ -14,7 +14,7 @@ static const char columns[] =
     "expires_at timestamp with time zone, waited_at timestamp with time zone";
 
 /* Columns of look_sql. */
-enum { PROCESS, STANDBY, READ_ONLY, KIND, TABLE, FOUND, SEQUENCE, RELATION, UNIQUE };
+enum { PROCESS, STANDBY, READ_ONLY, KIND, TABLE, FOUND, SEQUENCE, RELATION, UNIQUE, START };
 
 static const char look_sql[] =
     "SELECT pg_backend_pid(), pg_is_in_recovery(), current_setting('transaction_read_only') = 'on', c.relkind,"
@@ -26,7 +26,9 @@ static const char look_sql[] =
     "END,"
     " quote_literal(quote_ident(n.nspname) || '.' || quote_ident(c.relname)) || '::regclass',"
     " EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND indisunique AND indisvalid AND indnatts = 1"
-    "  AND indkey[0] = 1 AND indpred IS NULL)"
+    "  AND indkey[0] = 1 AND indpred IS NULL),"
+    " quote_literal(to_char(pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00')) ||"
+    " '::timestamptz'"
     " FROM (VALUES (1)) one LEFT JOIN pg_class c ON c.oid = to_regclass($1)"
     " LEFT JOIN pg_namespace n ON n.oid = c.relnamespace";
 
@@ -149,7 +151,9 @@ static dlock_status recognise(struct postgresql_session *session, const PGresult
                                "the URL's parameter table, or, if nobody uses it, drop it. Expected a key that is "
                                "unique, a fence with a sequence, and the columns %s; found %s",
                                table, columns, PQgetvalue(row, 0, FOUND));
-    if (!statements_make(session, table, PQgetvalue(row, 0, SEQUENCE), PQgetvalue(row, 0, RELATION)))
+    const struct names names = {table, PQgetvalue(row, 0, SEQUENCE), PQgetvalue(row, 0, RELATION),
+                                PQgetvalue(row, 0, START)};
+    if (!statements_make(session, &names))
         return dlock_error_set(error, DLOCK_NOMEM, "out of memory");
     return DLOCK_OK;
 }

@@ -552,6 +552,29 @@ static void a_waiter_behind_a_pooler_gets_its_turn(void **state)
     }
 }
 
+/* It lives on while the server behind it is another, which may have forgotten numbers. */
+static void a_session_that_a_pooler_carried_over_a_restart_gives_no_number_again(void **state)
+{
+    (void)state;
+    void *session = open_session("%s", server.url);
+    const uint64_t before = acquire(session, "carried", "owner", LONG_MS);
+    sql(superuser, "SELECT setval('locks_fence_seq', %d)", 5);
+    PQfinish(superuser);
+    server_tell(&server, "kill 0");
+    server_tell(&server, "start 0");
+    superuser = connect_as_superuser(&server, 0);
+    dlock_request request;
+    do /* until the pooler has a new connection */
+        request = ask(session, DLOCK_ACQUIRE, "next", "owner", LONG_MS);
+    while (request.status == DLOCK_UNAVAILABLE && !strstr(request.message, "the server was started since then"));
+    assert_status(request, DLOCK_UNAVAILABLE);
+    assert_true(request.not_done);
+    close_session(session);
+    session = open_session("%s", server.url);
+    assert_true(acquire(session, "next", "owner", LONG_MS) > before);
+    close_session(session);
+}
+
 /* A pooler that is not noticed when a session is opened: the server does not know what was prepared. */
 static void a_server_that_forgot_what_was_prepared_is_told_again(void **state)
 {
@@ -613,6 +636,7 @@ int main(void)
         cmocka_unit_test(a_mark_goes_when_it_is_old_and_comes_again),
         in_both(through_a_pooler_all_works_and_waiters_poll),
         cmocka_unit_test(a_waiter_behind_a_pooler_gets_its_turn),
+        cmocka_unit_test(a_session_that_a_pooler_carried_over_a_restart_gives_no_number_again),
         cmocka_unit_test(a_server_that_forgot_what_was_prepared_is_told_again),
     };
     const int failed = cmocka_run_group_tests_name("postgresql-work", tests, NULL, NULL);
