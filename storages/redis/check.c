@@ -21,7 +21,7 @@ struct checking {
     struct node *node;
     void (*warn)(void *arg, const char *text);
     void *arg;
-    bool persistent, answered;
+    bool forgetful, answered; /* forgetful: keeps nothing on its disk */
     int64_t clock_us; /* of the node minus ours; in the middle of the round trip */
     int64_t asked_at;
 };
@@ -119,15 +119,21 @@ static void read_info(void *arg, const redisReply *reply)
              policy);
     check_version(checking, info);
     check_replication(checking, info);
-    checking->persistent = line_number(info, "aof_enabled") == 1;
+    checking->forgetful = line_number(info, "aof_enabled") != 1;
 }
 
 /* Is a schedule of snapshots set? They bring back a state of before, but that is more than nothing. */
 static void read_save(void *arg, const redisReply *reply)
 {
     struct checking *checking = arg;
-    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 && reply->element[1]->type == REDIS_REPLY_STRING)
-        checking->persistent |= reply->element[1]->str[0] != '\0';
+    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 && reply->element[1]->type == REDIS_REPLY_STRING) {
+        checking->forgetful &= reply->element[1]->str[0] == '\0';
+    } else if (checking->forgetful) {
+        checking->forgetful = false;
+        if (checking->session->node_count > 1)
+            warn(checking, "it does not answer CONFIG GET, so whether it keeps holds over a restart is not known: %s",
+                 reply->str ? reply->str : "");
+    }
 }
 
 static void read_time(void *arg, const redisReply *reply)
@@ -153,13 +159,13 @@ static bool ask(struct checking *checking, int count, const char *const *words,
 static void check_node(struct checking *checking)
 {
     static const char *const info[] = {"INFO"}, *const save[] = {"CONFIG", "GET", "save"}, *const time[] = {"TIME"};
-    checking->persistent = false;
+    checking->forgetful = false;
     checking->clock_us = CLOCK_UNKNOWN;
     checking->answered =
         ask(checking, 1, info, read_info) && ask(checking, 3, save, read_save) && ask(checking, 1, time, read_time);
     if (!checking->answered)
         checking->warn(checking->arg, checking->node->problem);
-    else if (!checking->persistent && checking->session->node_count > 1)
+    else if (checking->forgetful && checking->session->node_count > 1)
         warn(checking,
              "it keeps nothing on its disk, so a restart makes it forget all holds; the restart guard keeps it "
              "from voting then for a ttl%s",

@@ -118,6 +118,10 @@ def case_a_user_who_may_not_ask():
     with Started('redis', '--acl', 'app on >hunter22 ~* &* +@all -info') as redis:
         one(warnings(redis.url.replace('://', '://app:hunter22@')), 'it does not answer INFO, so it could not be checked',
             'NOPERM')
+    with Started('redis', '--nodes', '3', '--acl', 'app on >hunter22 ~* &* +@all -config|get') as redis:
+        found = warnings(redis.url.replace('://', '://app:hunter22@') + '?restart_guard_ms=1')
+        equal(len(found), 3, 'warnings: %r' % found)
+        check(all('whether it keeps holds over a restart is not known' in text for text in found), found)
 
 
 def case_no_password_is_shown():
