@@ -124,7 +124,7 @@ static bool is_told(const struct machine *m, const dlock_info *holder)
 
 static enum machine_todo asked(struct machine *m, const dlock_request *request, int64_t now, uint64_t chance)
 {
-    m->contended = request->contended;
+    m->contended = request->contended && !request->info.owner[0];
     m->owner_spent = request->contended;
     m->leaves_behind |= request->stray;
     m->leaves_behind |= !request->not_done && (request->contended || request->status == DLOCK_UNAVAILABLE);

@@ -49,7 +49,7 @@ struct machine {
     bool leaves_behind; /* an ACQUIRE of this owner ended without an answer, or left a stray: it may take the key, or a
                            part of it, now or later */
     bool extending;     /* an EXTEND is out, or about to be; there is never a second one */
-    bool contended;     /* the last attempt and those of others were in each other's way */
+    bool contended;     /* the last attempt and those of others were in each other's way, so that nobody may hold it */
     bool cancelled, hinted;
     int64_t sent_at;                        /* when the last request was sent */
     int64_t deadline;                       /* of the acquire; LEASE_NEVER = none */

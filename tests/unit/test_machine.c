@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -455,6 +456,8 @@ static void who_is_told_of_releases_asks_ever_more_rarely(void **state)
     dlock_request contended = busy;
     contended.contended = true;
     assert_int_equal(pause_after(9, true, &contended), 1000 * MS);
+    strcpy(contended.info.owner, "one that a majority of the places tells of");
+    assert_int_equal(pause_after(9, true, &contended), 32000 * MS);
 }
 
 static void who_stands_in_line_does_not_ask_before_its_turn(void **state)
