@@ -176,7 +176,7 @@ static dlock_status refuse_reader(const PGresult *row, dlock_error *error)
 dlock_status table_open(struct postgresql_session *session, dlock_error *error)
 {
     PGresult *row;
-    bool same;
+    bool same = false;
     dlock_status status = look(session, &row, &same, error);
     if (status != DLOCK_OK)
         return status;

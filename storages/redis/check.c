@@ -22,7 +22,7 @@ struct checking {
     void (*warn)(void *arg, const char *text);
     void *arg;
     bool forgetful, answered; /* forgetful: keeps nothing on its disk */
-    int64_t clock_us; /* of the node minus ours; in the middle of the round trip */
+    int64_t clock_us;         /* of the node minus ours; in the middle of the round trip */
     int64_t asked_at;
 };
 
