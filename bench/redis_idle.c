@@ -6,6 +6,7 @@
 
 #define WAITERS 100
 #define SECONDS 10
+#define LATER   50 /* seconds more, until pauses have grown */
 
 /* What clients send, and what the server carries out: also the commands in a script. */
 struct load {
@@ -16,6 +17,17 @@ static struct load load_of(const struct raw *raw)
 {
     return (struct load){raw_info(raw->nodes[0], "commandstats", "cmdstat_evalsha:calls"),
                          raw_info(raw->nodes[0], "stats", "total_commands_processed")};
+}
+
+static void report(const struct raw *raw, const char *where, const char *when)
+{
+    const struct load before = load_of(raw);
+    sleep(SECONDS);
+    const struct load after = load_of(raw);
+    printf("redis-idle: %d waiters of one key %s%s: %.1f calls/s of the script, with what it calls %.1f commands/s "
+           "(goal: almost none)\n",
+           WAITERS, where, when, (after.calls - before.calls) / SECONDS,
+           (after.commands - before.commands - 2) / SECONDS); /* without INFO */
 }
 
 static void measure(const char *url, const struct raw *raw, size_t factory_count, const char *where)
@@ -32,14 +44,9 @@ static void measure(const char *url, const struct raw *raw, size_t factory_count
         bench_check(dlock_acquire_start(locks[i], &options, NULL, &error), &error);
     }
     sleep(3); /* until all have asked and subscribed */
-    const struct load before = load_of(raw);
-    sleep(SECONDS);
-    const struct load after = load_of(raw);
-    printf(
-        "redis-idle: %d waiters of one key %s: %.1f calls/s of the script, with what it calls %.1f commands/s (goal: "
-        "almost none)\n",
-        WAITERS, where, (after.calls - before.calls) / SECONDS,
-        (after.commands - before.commands - 2) / SECONDS); /* without INFO */
+    report(raw, where, "");
+    sleep(LATER);
+    report(raw, where, ", a minute later");
     for (size_t i = 0; i < WAITERS; i++)
         dlock_free(locks[i]);
     for (size_t i = 0; i < factory_count; i++)
