@@ -11,7 +11,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-#define LEAST_MS  3000 /* waiters ask about once a second; renewals are due as often */
+#define LEAST_MS  3000 /* waiters ask after a second or two first; renewals are due each second */
 #define SETTLE_MS 1500
 
 /* Takes events until `count` acquires have ended; false if one failed, and why. Losses are counted. */
