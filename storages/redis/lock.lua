@@ -69,7 +69,7 @@ local operation = ARGV[1]
 if operation == 'acquire' or operation == 'release' or operation == 'extend' then
   local count = #KEYS - 1
   if count == 1 then
-    return carry_out(ARGV[1], KEYS[1], ARGV[2], ARGV[3], 0)
+    return carry_out(operation, KEYS[1], ARGV[2], ARGV[3], 0)
   end
   local replies = {}
   for at = 1, count do
@@ -86,8 +86,7 @@ if operation == 'acquire' or operation == 'release' or operation == 'extend' the
   return replies
 end
 
-local key, counter = KEYS[1], KEYS[2]
-local operation, owner, ttl = ARGV[1], ARGV[2], ARGV[3]
+local key, counter, owner, ttl = KEYS[1], KEYS[2], ARGV[2], ARGV[3]
 local value = redis.call('GET', key)
 local mine, fence, acquired = false, nil, nil
 if value and owner and string.sub(value, 1, #owner + 1) == owner .. ' ' then
