@@ -1,6 +1,7 @@
 /* jobs.h - what wants to be carried to the storage by somebody else, in a queue, and loaded from it as one batch.
  *
- * The courier and the errands have such a queue each. Every function is called with the mutex of the factory held. */
+ * The courier and the errands have such a queue each. The queue, and the functions of a job, are under the
+ * mutex of the factory; jobs_refuse touches nothing but the requests. */
 #ifndef DLOCK_SRC_JOBS_H
 #define DLOCK_SRC_JOBS_H
 

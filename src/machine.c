@@ -84,6 +84,13 @@ static void pause_until(struct machine *m, int64_t wake_at)
     m->wake_at = earlier(wake_at, m->deadline);
 }
 
+/* Those who were in each other's way must not meet again at their next attempt, so they do not rely on hints, which
+ * come to all of them at once. */
+static bool relies_on_hints(const struct machine *m)
+{
+    return m->watched && !m->contended;
+}
+
 static void pause_in_line(struct machine *m, bool told, int64_t remaining_ms, int64_t now, uint64_t chance)
 {
     pause_until(m, now + lease_pause(m->plan.interval_ms, told, m->attempts, chance));
@@ -115,11 +122,10 @@ static enum machine_todo pause_or_fail(struct machine *m, bool told, int64_t rem
     return TODO_NOTHING;
 }
 
-/* A holder without a fence is of another program, which releases without a word. Those who were in each other's way
- * must not meet again at their next attempt, so they do not rely on hints, which come to all of them at once. */
+/* A holder without a fence is of another program, which releases without a word. */
 static bool is_told(const struct machine *m, const dlock_info *holder)
 {
-    return m->watched && !m->contended && holder->fence != 0;
+    return relies_on_hints(m) && holder->fence != 0;
 }
 
 static enum machine_todo asked(struct machine *m, const dlock_request *request, int64_t now, uint64_t chance)
@@ -264,7 +270,7 @@ enum machine_todo machine_hint(struct machine *m)
 enum machine_todo machine_turn(struct machine *m, int64_t remaining_ms, int64_t now, uint64_t chance)
 {
     if (m->state == MACHINE_PAUSING)
-        pause_in_line(m, m->watched && !m->contended, remaining_ms, now, chance);
+        pause_in_line(m, relies_on_hints(m), remaining_ms, now, chance);
     return TODO_NOTHING;
 }
 
