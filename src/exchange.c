@@ -1,9 +1,9 @@
 /* exchange.c - see exchange.h. */
 #include "exchange.h"
 
-#include <errno.h>
+#include "futex.h"
+
 #include <string.h>
-#include <time.h>
 
 void exchange_init(struct exchange *exchange, pthread_mutex_t *mutex, const struct session_source *source)
 {
@@ -48,27 +48,20 @@ static void dequeue(struct exchange *exchange, struct ticket *ticket)
 /* Waits until the ticket is answered or has a session, or until the operation timeout, when nobody carries it. */
 static void wait_for_turn(struct exchange *exchange, struct ticket *ticket)
 {
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&ticket->wake, &attributes);
-    pthread_condattr_destroy(&attributes);
-
-    struct timespec deadline;
-    clock_gettime(CLOCK_MONOTONIC, &deadline);
-    const uint32_t timeout_ms = exchange->source->options.timeout_ms;
-    deadline.tv_sec += timeout_ms / 1000 + (deadline.tv_nsec + timeout_ms % 1000 * 1000000L) / 1000000000L;
-    deadline.tv_nsec = (deadline.tv_nsec + timeout_ms % 1000 * 1000000L) % 1000000000L;
-
+    const int64_t deadline = dlock_clock_us() + (int64_t)exchange->source->options.timeout_ms * 1000;
     enqueue(exchange, ticket);
-    int timed_out = 0;
-    while (ticket->state == TICKET_WAITS && timed_out != ETIMEDOUT)
-        timed_out = pthread_cond_timedwait(&ticket->wake, exchange->mutex, &deadline);
-    while (ticket->state == TICKET_IS_CARRIED)
-        pthread_cond_wait(&ticket->wake, exchange->mutex);
-    if (ticket->state == TICKET_WAITS)
+    pthread_mutex_unlock(exchange->mutex);
+    for (int64_t left; ticket->state == TICKET_WAITS && (left = deadline - dlock_clock_us()) > 0;)
+        futex_wait(&ticket->state, TICKET_WAITS, left);
+    pthread_mutex_lock(exchange->mutex);
+    if (ticket->state == TICKET_WAITS) {
         dequeue(exchange, ticket);
-    pthread_cond_destroy(&ticket->wake);
+    } else if (ticket->state == TICKET_IS_CARRIED) {
+        pthread_mutex_unlock(exchange->mutex);
+        while (ticket->state == TICKET_IS_CARRIED)
+            futex_wait(&ticket->state, TICKET_IS_CARRIED, FUTEX_FOREVER);
+        pthread_mutex_lock(exchange->mutex);
+    }
 }
 
 static struct session *take_session(struct exchange *exchange, struct ticket *ticket)
@@ -79,7 +72,8 @@ static struct session *take_session(struct exchange *exchange, struct ticket *ti
     return ticket->session;
 }
 
-/* The session goes to the first who waits; to serve all that wait is then that thread's part. */
+/* Gives a session back: to the first who waits, whose part it is then to serve all that wait. Who is woken would only
+ * wait for the mutex, so it is released first. */
 static void pass_on(struct exchange *exchange, struct session *session)
 {
     struct ticket *next = exchange->first;
@@ -90,7 +84,9 @@ static void pass_on(struct exchange *exchange, struct session *session)
     dequeue(exchange, next);
     next->session = session;
     next->state = TICKET_HAS_SESSION;
-    pthread_cond_signal(&next->wake);
+    pthread_mutex_unlock(exchange->mutex);
+    futex_wake(&next->state);
+    pthread_mutex_lock(exchange->mutex);
 }
 
 /* Takes the tickets that fit off the queue; those that want a session to themselves stay. */
@@ -110,6 +106,16 @@ static struct ticket *collect(struct exchange *exchange, dlock_request **batch, 
         end = &t->next;
     }
     return taken;
+}
+
+/* Each ticket belongs to its thread again as soon as its state says so, and may be gone when that is woken. */
+static void answer(struct ticket *carried)
+{
+    for (struct ticket *ticket = carried, *next; ticket; ticket = next) {
+        next = ticket->next;
+        ticket->state = TICKET_IS_ANSWERED;
+        futex_wake(&ticket->state);
+    }
 }
 
 void exchange_carry(struct exchange *exchange, dlock_request *const *requests, size_t count)
@@ -133,12 +139,12 @@ void exchange_carry(struct exchange *exchange, dlock_request *const *requests, s
     pthread_mutex_unlock(exchange->mutex);
     session_execute(session, batch, count);
     pthread_mutex_lock(exchange->mutex);
-    for (struct ticket *t = carried, *next; t; t = next) {
-        next = t->next;
-        t->state = TICKET_IS_ANSWERED;
-        pthread_cond_signal(&t->wake);
-    }
     pass_on(exchange, session);
+    if (!carried)
+        return;
+    pthread_mutex_unlock(exchange->mutex);
+    answer(carried);
+    pthread_mutex_lock(exchange->mutex);
 }
 
 struct session *exchange_borrow(struct exchange *exchange, dlock_error *error)

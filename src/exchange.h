@@ -9,18 +9,20 @@
 #include "session.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #define EXCHANGE_SESSIONS_MAX 4
 #define EXCHANGE_BATCH_MAX    256
+
+enum ticket_state { TICKET_WAITS, TICKET_IS_CARRIED, TICKET_IS_ANSWERED, TICKET_HAS_SESSION };
 
 /* A thread that found no free session, on its stack. */
 struct ticket {
     struct ticket *next;
     dlock_request *const *requests; /* NULL = wants the session itself */
     size_t count;
-    enum { TICKET_WAITS, TICKET_IS_CARRIED, TICKET_IS_ANSWERED, TICKET_HAS_SESSION } state;
+    atomic_uint state;
     struct session *session;
-    pthread_cond_t wake;
 };
 
 struct exchange {
