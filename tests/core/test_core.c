@@ -926,11 +926,17 @@ static void test_requests_that_meet_travel_as_one_batch(void **state)
 {
     enum { N = 6 };
     struct world *w = *state;
+    dlock_factory *patient; /* whom nobody wakes sleeps for that long */
+    assert_int_equal(
+        dlock_factory_new(&w->faults.storage, &w->faults,
+                          &(dlock_factory_options){.size = sizeof(dlock_factory_options), .timeout_ms = 600000},
+                          &patient, NULL),
+        DLOCK_OK);
     pthread_t threads[N];
     faults_set_bool(&w->faults, &w->faults.hang[DLOCK_INSPECT], true);
     for (int i = 0; i < N; i++) {
-        assert_int_equal(pthread_create(&threads[i], NULL, inspect_in_thread, w->factory), 0);
-        wait_for(i == 0 ? faults_get(&w->faults, &w->faults.hanging) == 1 : queued(w->factory) == i);
+        assert_int_equal(pthread_create(&threads[i], NULL, inspect_in_thread, patient), 0);
+        wait_for(i == 0 ? faults_get(&w->faults, &w->faults.hanging) == 1 : queued(patient) == i);
     }
     faults_set_bool(&w->faults, &w->faults.hang[DLOCK_INSPECT], false);
     for (int i = 0; i < N; i++) {
@@ -940,6 +946,7 @@ static void test_requests_that_meet_travel_as_one_batch(void **state)
     }
     assert_int_equal(w->faults.batches, 2);
     assert_int_equal(w->faults.batch_max, N - 1);
+    dlock_factory_close(patient);
 }
 
 static void test_callers_share_four_connections_and_no_more(void **state)
