@@ -1,4 +1,5 @@
-/* redlock.pml - Redlock as storages/redis does it: three nodes, a majority decides, the fence is written back to one.
+/* redlock.pml - Redlock as storages/redis does it: three nodes, a majority decides, and takes the fence that the client
+ * wants, or is told one.
  *
  * Run by models/run.py; README.md beside it says what is checked, and what is left out. A node is lock.lua; what a client
  * makes of its answers is round.c with quorum.c, and src/machine.c for when an owner is given up. One node may restart
@@ -52,8 +53,10 @@ typedef client {
     byte owner;
     byte age;     /* ticks since the request was sent */
     byte valid;   /* ticks for which it may believe that it holds */
+    byte wanted;  /* the fence that nodes are asked to take; 0 = none */
     byte fence;   /* the largest that was proposed, then the hold's */
     byte yes;     /* bits of the nodes that granted, or extended */
+    byte taken;   /* ... that took the fence that was wanted */
     byte settled; /* ... that know the fence */
     byte absent;  /* ... that have no record to extend */
     bool guarded; /* the restarted node granted, but may have forgotten others: it counts when that is over */
@@ -82,6 +85,7 @@ byte told_fence; /* the greatest fence of a hold that a client was told of */
 inline forget_answers(c)
 {
     C.yes = 0;
+    C.taken = 0;
     C.settled = 0;
     C.absent = 0;
     C.guarded = false
@@ -103,6 +107,7 @@ inline forget(c)
     C.owner = 0;
     C.age = 0;
     C.valid = 0;
+    C.wanted = 0;
     C.fence = 0;
     forget_answers(c);
     forget_requests(c)
@@ -116,6 +121,12 @@ inline send_propose(c)
     C.proposes = ALL;
     C.state = ASKING;
     C.fence = 0;
+#ifdef WANTS
+    if /* whatever the client takes for the nodes' time */
+    :: C.wanted = 1
+    :: C.wanted = 2
+    fi;
+#endif
     C.age = 0
 }
 
@@ -174,15 +185,24 @@ inline grant(c)
 inline judge_settled(c)
 {
     if
-    :: COUNT(C.yes & C.settled) >= QUORUM -> grant(c)
+    :: COUNT(C.yes & (C.settled | (C.fence == C.wanted -> C.taken : 0))) >= QUORUM -> grant(c)
     :: else
     fi
 }
 
+#ifdef BROKEN_MINORITY_TAKES_THE_FENCE
+#define ENOUGH_TO_TAKE 1
+#else
+#define ENOUGH_TO_TAKE QUORUM
+#endif
+
 inline judge_acquire(c)
 {
     if
-    :: COUNT(C.yes) >= QUORUM ->
+    :: COUNT(C.yes) >= QUORUM && COUNT(C.yes & C.taken) >= ENOUGH_TO_TAKE ->
+        C.fence = C.wanted;
+        grant(c)
+    :: COUNT(C.yes) >= QUORUM && COUNT(C.yes & C.taken) < ENOUGH_TO_TAKE ->
 #ifdef BROKEN_FENCE_NOT_WRITTEN_BACK
         grant(c)
 #else
@@ -255,6 +275,12 @@ inline drop_record(n)
     NODE.left = 0
 }
 
+#ifdef BROKEN_SMALLER_FENCE_TAKEN
+#define TAKES_WANTED(c, n) (C.wanted > 0)
+#else
+#define TAKES_WANTED(c, n) (C.wanted > NODE.counter)
+#endif
+
 /* Each answer comes, or is lost. */
 
 inline propose(c)
@@ -263,7 +289,12 @@ inline propose(c)
     if
     :: NODE.owner != 0 && NODE.owner != C.owner
     :: else ->
-        NODE.counter++;
+        if
+        :: TAKES_WANTED(c, n) ->
+            NODE.counter = C.wanted;
+            C.taken = (C.state == ASKING || C.state == SETTLING -> C.taken | BIT(n) : C.taken)
+        :: !TAKES_WANTED(c, n) -> NODE.counter++
+        fi;
         NODE.owner = C.owner;
         NODE.left = TTL;
         C.fence = (C.state == ASKING -> MAX(C.fence, NODE.counter) : C.fence);

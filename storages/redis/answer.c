@@ -32,10 +32,10 @@ static const char *write_number(char *ret, uint64_t number)
 
 /* The words of a command; `numbers` holds those of them that are made here. */
 struct words {
-    const char *words[10];
-    size_t sizes[10];
+    const char *words[11];
+    size_t sizes[11];
     int count;
-    char numbers[3][NUMBER_SIZE];
+    char numbers[4][NUMBER_SIZE];
     int number_count;
 };
 
@@ -110,6 +110,7 @@ long long answer_command(char **ret, enum question question, const char *prefix,
         add_number(&words, request->ttl_ms);
         add_number(&words, details->nodes);
         add_number(&words, details->node);
+        add_number(&words, details->fence);
         break;
     case ASK_REPAIR:
         add_number(&words, request->ttl_ms);
@@ -195,7 +196,7 @@ static bool take_number(char *text, uint64_t *ret)
 }
 
 /* What a value says: see lock.lua. One that is not ours is all owner. */
-static void read_value(const char *value, uint64_t now_us, dlock_info *info)
+static void read_value(const char *value, int64_t now_us, dlock_info *info)
 {
     char owner[DLOCK_OWNER_SIZE + 64];
     uint64_t acquired, ttl, fence;
@@ -205,7 +206,7 @@ static void read_value(const char *value, uint64_t now_us, dlock_info *info)
         ttl <= DLOCK_TTL_MAX_MS) {
         info->fence = fence;
         info->ttl_ms = (uint32_t)ttl;
-        info->held_ms = now_us > acquired ? (int64_t)((now_us - acquired) / 1000) : 0;
+        info->held_ms = (uint64_t)now_us > acquired ? (now_us - (int64_t)acquired) / 1000 : 0;
         snprintf(info->owner, sizeof info->owner, "%.*s", DLOCK_OWNER_SIZE - 1, owner);
     } else {
         snprintf(info->owner, sizeof info->owner, "%.*s", DLOCK_OWNER_SIZE - 1, value[0] ? value : "?");
@@ -217,15 +218,24 @@ static const redisReply *element(const redisReply *reply, size_t i, int type)
     return reply->elements > i && reply->element[i]->type == type ? reply->element[i] : NULL;
 }
 
-/* {0, value, time left in ms, the node's time in us} */
-static bool read_description(const redisReply *reply, dlock_info *info)
+static bool read_time(const redisReply *reply, size_t i, int64_t *ret)
 {
-    const redisReply *value = element(reply, 1, REDIS_REPLY_STRING), *left = element(reply, 2, REDIS_REPLY_INTEGER),
-                     *now = element(reply, 3, REDIS_REPLY_STRING);
-    uint64_t now_us;
-    if (!value || !left || !now || !read_number(now->str, &now_us))
+    const redisReply *time = element(reply, i, REDIS_REPLY_STRING);
+    uint64_t number;
+    if (!time || !read_number(time->str, &number) || number > INT64_MAX)
         return false;
-    read_value(value->str, now_us, info);
+    *ret = (int64_t)number;
+    return true;
+}
+
+/* {0, value, time left in ms, the node's time in us} */
+static bool read_description(const redisReply *reply, struct answer *ret)
+{
+    dlock_info *info = &ret->info;
+    const redisReply *value = element(reply, 1, REDIS_REPLY_STRING), *left = element(reply, 2, REDIS_REPLY_INTEGER);
+    if (!value || !left || !read_time(reply, 3, &ret->time_us))
+        return false;
+    read_value(value->str, ret->time_us, info);
     info->remaining_ms = left->integer < 0 ? -1 : left->integer;
     return true;
 }
@@ -238,8 +248,9 @@ const redisReply *answer_part(const redisReply *reply, size_t i, size_t count)
     return reply->type == REDIS_REPLY_ARRAY && reply->elements == count ? reply->element[i] : &none;
 }
 
-/* The fence, or {1, fence, 1 if it was held before}, or a description */
-static bool read_acquire(const redisReply *reply, long long code, struct answer *ret)
+/* The fence, or {1, fence, 1 if it was held before}, or a description; of a proposal, which may be 2 = accepted, with
+ * the node's time */
+static bool read_acquire(const redisReply *reply, enum question question, long long code, struct answer *ret)
 {
     if (reply->type == REDIS_REPLY_STRING) {
         ret->vote = VOTE_YES;
@@ -248,13 +259,15 @@ static bool read_acquire(const redisReply *reply, long long code, struct answer 
     }
     if (code == 0) {
         ret->vote = VOTE_OTHER;
-        return read_description(reply, &ret->info);
+        return read_description(reply, ret);
     }
-    const redisReply *fence = element(reply, 1, REDIS_REPLY_STRING), *before = element(reply, 2, REDIS_REPLY_INTEGER);
+    const redisReply *fence = element(reply, 1, REDIS_REPLY_STRING), *how = element(reply, 2, REDIS_REPLY_INTEGER);
     ret->vote = VOTE_YES;
     ret->holds = true;
-    ret->held_before = before && before->integer == 1;
-    return code == 1 && before && fence && read_number(fence->str, &ret->info.fence);
+    ret->held_before = how && how->integer == 1;
+    ret->accepted = how && how->integer == 2;
+    return code == 1 && how && fence && read_number(fence->str, &ret->info.fence) &&
+           (question != ASK_PROPOSE || read_time(reply, 3, &ret->time_us));
 }
 
 /* 0 nothing there, 2 of somebody else, {1, fence, time of the acquire} */
@@ -291,7 +304,7 @@ static bool read_reply(const redisReply *reply, enum question question, struct a
     switch (question) {
     case ASK_ACQUIRE:
     case ASK_PROPOSE:
-        return read_acquire(reply, code, ret);
+        return read_acquire(reply, question, code, ret);
     case ASK_EXTEND:
         return read_extend(reply, code, ret);
     case ASK_RELEASE:
@@ -303,7 +316,7 @@ static bool read_reply(const redisReply *reply, enum question question, struct a
     case ASK_INSPECT:
     case ASK_BREAK:
         ret->vote = code == 0 ? VOTE_YES : VOTE_ABSENT;
-        return code == 1 || (code == 0 && read_description(reply, &ret->info));
+        return code == 1 || (code == 0 && read_description(reply, ret));
     }
     return false;
 }

@@ -25,9 +25,11 @@ struct answer {
     bool told;              /* to remove it, behind the request on the same connection */
     bool returned;          /* it has done so */
     bool held_before;       /* of VOTE_YES to an acquire: the hold was there and has its fence */
+    bool accepted;          /* of VOTE_YES to a proposal: the node took the fence that was wanted */
     bool settled;           /* it was told the fence of the hold */
     dlock_info info;        /* of the record */
     int64_t acquired_at_us; /* of VOTE_YES to EXTEND: the node's time, for repairs elsewhere */
+    int64_t time_us;        /* of the node, when it carried out a proposal; 0 = not told */
 };
 
 /* What is asked of a node; the first ones are the library's operations. */
@@ -37,7 +39,7 @@ enum question {
     ASK_RELEASE = DLOCK_RELEASE,
     ASK_INSPECT = DLOCK_INSPECT,
     ASK_BREAK = DLOCK_BREAK,
-    ASK_PROPOSE, /* as ASK_ACQUIRE, of one of several nodes: its fence is only proposed */
+    ASK_PROPOSE, /* as ASK_ACQUIRE, of one of several nodes: it takes the fence that is wanted, or proposes another */
     ASK_SETTLE,  /* this is the fence of the hold */
     ASK_REPAIR,  /* have the hold that other nodes have */
     ASK_RETURN,  /* remove what an acquire left that failed */
@@ -45,9 +47,9 @@ enum question {
 
 /* What some questions have besides their request. */
 struct details {
-    uint64_t fence;         /* of ASK_SETTLE and ASK_REPAIR */
+    uint64_t fence;         /* of ASK_SETTLE and ASK_REPAIR; of ASK_PROPOSE: that is wanted, 0 = none */
     int64_t acquired_at_us; /* of ASK_REPAIR */
-    unsigned nodes, node;   /* of ASK_PROPOSE: it proposes a fence that divided by `nodes` leaves `node` */
+    unsigned nodes, node;   /* of ASK_PROPOSE: it proposes a fence that divided by `nodes` + 1 leaves `node` */
 };
 
 /* Writes the command into *ret, which is freed by answer_free_command; its length, or -1 without memory. `eval` sends

@@ -9,6 +9,8 @@
 -- Time comes from TIME, expiry from PX: both are the node's. Numbers stay below 2^53, so that Lua has them exactly.
 -- Commands, tables and functions cost time: what is common takes few, and replies with few tables.
 
+local WANTED_AHEAD_US = 100000 -- so far a fence that a client wants may be ahead of those that were given, and of the time
+
 local time, fence_next
 
 -- An acquire, extend or release; so many more acquires may follow it in this call.
@@ -87,24 +89,47 @@ if operation == 'acquire' or operation == 'release' or operation == 'extend' the
 end
 
 local key, counter, owner, ttl = KEYS[1], KEYS[2], ARGV[2], ARGV[3]
+
+-- An acquire of one of several nodes. It takes the fence that is wanted, or proposes another: no two nodes the same, nor
+-- one that a client may want. The reply: {1, fence, 0 = proposed or 1 = held before or 2 = taken, time}, or a description.
+if operation == 'propose' then
+  local call, format = redis.call, string.format
+  local parts, last = call('TIME'), tonumber(call('GET', counter)) or 0
+  local time = parts[1] * 1000000 + parts[2]
+  local nodes, node, given = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+  local least, how, fence = last < time and time or last + 1, 2, ARGV[6]
+  if given < least or given > least + WANTED_AHEAD_US then
+    given, how, fence = least + (node - least) % (nodes + 1), 0, '0'
+  end
+  time = format('%.0f', time)
+  local record = owner .. ' ' .. fence .. ' ' .. ttl .. ' ' .. time
+  if not call('SET', key, record, 'NX', 'PX', ttl) then
+    local value, known, acquired = call('GET', key), nil, nil
+    if string.find(value, owner .. ' ', 1, true) == 1 then
+      known, acquired = string.match(value, '^(%d+) %d+ (%d+)$', #owner + 2)
+    end
+    if not known then
+      return {0, value, call('PTTL', key), time}
+    elseif known ~= '0' then
+      call('SET', key, owner .. ' ' .. known .. ' ' .. ttl .. ' ' .. acquired, 'PX', ttl)
+      return {1, known, 1, time}
+    end
+    call('SET', key, record, 'PX', ttl)
+  end
+  given = format('%.0f', given)
+  local counted = redis.pcall('SET', counter, given)
+  if counted.err then
+    call('DEL', key)
+    return counted
+  end
+  return {1, given, how, time}
+end
+
 local value = redis.call('GET', key)
 local mine, fence, acquired = false, nil, nil
 if value and owner and string.sub(value, 1, #owner + 1) == owner .. ' ' then
   fence, acquired = string.match(value, '^(%d+) %d+ (%d+)$', #owner + 2)
   mine = fence ~= nil
-end
-
-local function now()
-  local time = redis.call('TIME')
-  return time[1] * 1000000 + time[2]
-end
-
-local function text(number)
-  return string.format('%.0f', number)
-end
-
-local function write()
-  redis.call('SET', key, owner .. ' ' .. fence .. ' ' .. ttl .. ' ' .. acquired, 'PX', ttl)
 end
 
 -- A fence that was given by another node: never give a smaller one here.
@@ -115,26 +140,11 @@ local function learn(given)
 end
 
 local function describe()
-  return {0, value, redis.call('PTTL', key), text(now())}
+  local time = redis.call('TIME')
+  return {0, value, redis.call('PTTL', key), string.format('%.0f', time[1] * 1000000 + time[2])}
 end
 
-if operation == 'propose' then
-  if value and not mine then
-    return describe()
-  end
-  if mine and fence ~= '0' then
-    write()
-    return {1, fence, 1}
-  end
-  -- No two nodes propose the same.
-  local time, nodes, node = now(), tonumber(ARGV[4]), tonumber(ARGV[5])
-  local given = math.max((tonumber(redis.call('GET', counter)) or 0) + 1, time)
-  given = text(given + (node - given) % nodes)
-  fence, acquired = '0', text(time)
-  redis.call('SET', counter, given)
-  write()
-  return {1, given, 0}
-elseif operation == 'inspect' then
+if operation == 'inspect' then
   return value and describe() or {1}
 elseif operation == 'break' then
   if not value then
@@ -160,7 +170,6 @@ elseif operation == 'repair' then
     return {0}
   end
   learn(ARGV[4])
-  fence, acquired = ARGV[4], ARGV[5]
-  write()
+  redis.call('SET', key, owner .. ' ' .. ARGV[4] .. ' ' .. ttl .. ' ' .. ARGV[5], 'PX', ttl)
   return {1}
 end

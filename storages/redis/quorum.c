@@ -145,26 +145,42 @@ enum verdict quorum_judge(dlock_operation operation, const struct answer *answer
     }
 }
 
-/* Does the node's record have this fence? */
-static bool has_fence(const struct answer *answer, uint64_t fence)
+bool quorum_has_fence(const struct answer *answer, uint64_t fence)
 {
-    return answer->vote == VOTE_YES && (answer->settled || (answer->held_before && answer->info.fence == fence));
+    return answer->vote == VOTE_YES &&
+           (answer->settled || ((answer->held_before || answer->accepted) && answer->info.fence == fence));
 }
 
 enum verdict quorum_judge_settled(const struct answer *answers, size_t nodes, uint64_t fence)
 {
     size_t settled = 0, open = 0;
     for (size_t i = 0; i < nodes; i++) {
-        settled += has_fence(&answers[i], fence);
-        open += (answers[i].vote == VOTE_YES || answers[i].vote == VOTE_NONE) && !has_fence(&answers[i], fence);
+        settled += quorum_has_fence(&answers[i], fence);
+        open += (answers[i].vote == VOTE_YES || answers[i].vote == VOTE_NONE) && !quorum_has_fence(&answers[i], fence);
     }
     if (settled >= quorum_of(nodes))
         return VERDICT_YES;
     return settled + open < quorum_of(nodes) ? VERDICT_NO : VERDICT_OPEN;
 }
 
+/* The fence that was wanted, if a majority accepted it; else 0. */
+static uint64_t accepted_fence(const struct answer *answers, size_t nodes)
+{
+    size_t count = 0;
+    uint64_t fence = 0;
+    for (size_t i = 0; i < nodes; i++)
+        if (answers[i].vote == VOTE_YES && answers[i].accepted) {
+            fence = answers[i].info.fence;
+            count++;
+        }
+    return count >= quorum_of(nodes) ? fence : 0;
+}
+
 uint64_t quorum_fence(const struct answer *answers, size_t nodes)
 {
+    const uint64_t accepted = accepted_fence(answers, nodes);
+    if (accepted)
+        return accepted;
     const bool old = count_held_before(answers, nodes) >= quorum_of(nodes);
     uint64_t largest = 0;
     for (size_t i = 0; i < nodes; i++)

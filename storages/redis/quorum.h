@@ -19,10 +19,14 @@ size_t quorum_of(size_t nodes);
 
 enum verdict quorum_judge(dlock_operation operation, const struct answer *answers, size_t nodes);
 
+/* Does the node's record have this fence? */
+bool quorum_has_fence(const struct answer *answer, uint64_t fence);
+
 /* Does a majority of the nodes know that the hold has this fence? */
 enum verdict quorum_judge_settled(const struct answer *answers, size_t nodes, uint64_t fence);
 
-/* The fence of a hold that was granted: the one that it has already, or the largest that a node proposed. */
+/* The fence of a hold that was granted: the one that a majority accepted or has already, or the largest that a node
+ * proposed. */
 uint64_t quorum_fence(const struct answer *answers, size_t nodes);
 
 /* Who holds the key on the most nodes, what these say of the hold, and on how many. */

@@ -28,9 +28,10 @@ struct task {
     dlock_request *request;
     enum phase phase;
     uint32_t key_hash;
-    int64_t deadline;       /* of this phase */
-    int64_t last_deadline;  /* of all of it */
-    uint64_t fence;         /* from PHASE_SETTLING on, or of a hold that is repaired */
+    int64_t deadline;      /* of this phase */
+    int64_t last_deadline; /* of all of it */
+    int64_t sent_at;
+    uint64_t fence;         /* that is wanted; from PHASE_SETTLING on the hold's, or of a hold that is repaired */
     int64_t acquired_at_us; /* of a hold that is repaired */
     struct answer *answers; /* one per node */
 };
@@ -273,8 +274,8 @@ static void step_settling(struct redis_session *session, struct task *task, int6
     }
 }
 
-/* Each node proposes a fence; the largest of them is the hold's, once a majority knows it: the next majority has a node
- * in common with this one, which then proposes a larger one. */
+/* The fence is the one that was wanted if a majority has taken it, and the hold is granted at once. Else the largest
+ * that a node proposed is told to a majority: the next majority has a node in common with this one, which knows it. */
 static void settle(struct redis_session *session, struct task *task, int64_t now)
 {
     task->fence = quorum_fence(task->answers, session->node_count);
@@ -284,10 +285,11 @@ static void settle(struct redis_session *session, struct task *task, int64_t now
     }
     task->phase = PHASE_SETTLING;
     task->deadline = now + node_timeout_us(session, task->request);
+    const bool known = quorum_judge_settled(task->answers, session->node_count, task->fence) == VERDICT_YES;
     for (size_t i = 0; i < session->node_count; i++) {
         struct answer *answer = &task->answers[i];
-        if (!answer->asked || (answer->vote != VOTE_NONE && !answer->holds) ||
-            (answer->held_before && answer->info.fence == task->fence))
+        const bool may_hold = answer->vote == VOTE_NONE ? !known : answer->holds;
+        if (!answer->asked || !may_hold || quorum_has_fence(answer, task->fence))
             continue;
         if (!send_question(session, task, i, ASK_SETTLE) && answer->vote == VOTE_YES)
             fail_answer(task, answer, session->nodes[i].status, true, session->nodes[i].problem);
@@ -315,6 +317,7 @@ static void repair(struct redis_session *session, struct task *task)
 
 static void decide_acquire(struct redis_session *session, struct task *task, enum verdict verdict, int64_t now)
 {
+    wanted_learn(&session->wanted, task->answers, session->node_count, task->sent_at, task->fence);
     if (verdict == VERDICT_YES)
         settle(session, task, now);
     else
@@ -603,6 +606,9 @@ static void start(struct redis_session *session, struct task *task, int64_t now)
 {
     task->phase = PHASE_ASKING;
     task->deadline = now + node_timeout_us(session, task->request);
+    task->sent_at = now;
+    if (spread(session) && task->request->operation == DLOCK_ACQUIRE)
+        task->fence = wanted_next(&session->wanted, session->node_count, now);
     for (size_t i = 0; i < session->node_count; i++)
         ask_node(session, task, i);
     step(session, task, now);

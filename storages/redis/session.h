@@ -5,6 +5,7 @@
 
 #include "answer.h"
 #include "node.h"
+#include "wanted.h"
 
 struct outbox;
 struct task;
@@ -21,6 +22,7 @@ struct redis_session {
     struct outbox *outboxes; /* one per node */
     size_t task_room, task_count, open_tasks;
     uint32_t batch;
+    struct wanted wanted; /* of several nodes */
 
     struct watch *watch; /* NULL until the first key is watched: see watch.c */
 };

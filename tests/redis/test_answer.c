@@ -39,13 +39,13 @@ static void assert_command(enum question question, const dlock_request *asked, b
 static void commands(void **state)
 {
     (void)state;
-    static const char *const words[][9] = {
+    static const char *const words[][10] = {
         [ASK_ACQUIRE] = {KEYS, "acquire", "box:1:abc", "30000"},
         [ASK_EXTEND] = {KEYS, "extend", "box:1:abc", "30000"},
         [ASK_RELEASE] = {KEYS, "release", "box:1:abc"},
         [ASK_INSPECT] = {KEYS, "inspect", "box:1:abc"},
         [ASK_BREAK] = {KEYS, "break", "box:1:abc"},
-        [ASK_PROPOSE] = {KEYS, "propose", "box:1:abc", "30000", "31", "30"},
+        [ASK_PROPOSE] = {KEYS, "propose", "box:1:abc", "30000", "31", "30", "18446744073709551615"},
         [ASK_SETTLE] = {KEYS, "settle", "box:1:abc", "18446744073709551615"},
         [ASK_REPAIR] = {KEYS, "repair", "box:1:abc", "30000", "18446744073709551615", "1700000000000001"},
         [ASK_RETURN] = {KEYS, "release", "box:1:abc"},
@@ -95,7 +95,8 @@ static bool read_reply(const char *bytes, enum question question)
     memset(&answer, 0, sizeof answer);
     answer.asked = true;
     answer.holds = answer.told = answer.returned = answer.settled = answer.held_before = answer.uncertain = true;
-    answer.info.fence = 77;
+    answer.accepted = true;
+    answer.info.fence = answer.time_us = 77;
     const bool ok = answer_read(reply, question, &answer, why, sizeof why);
     freeReplyObject(reply);
     redisReaderFree(reader);
@@ -104,22 +105,30 @@ static bool read_reply(const char *bytes, enum question question)
     return ok;
 }
 
+#define GRANTED(how)  "*3\r\n:1\r\n$16\r\n1700000000000001\r\n:" how "\r\n"
+#define PROPOSED(how) "*4\r\n:1\r\n$16\r\n1700000000000001\r\n:" how "\r\n$16\r\n1700000000000009\r\n"
+
+static void assert_granted(const char *bytes, enum question question, bool before, bool accepted)
+{
+    assert_true(read_reply(bytes, question));
+    assert_int_equal(answer.vote, VOTE_YES);
+    assert_int_equal(answer.info.fence, 1700000000000001);
+    assert_true(answer.holds);
+    assert_false(answer.uncertain);
+    assert_int_equal(answer.held_before, before);
+    assert_int_equal(answer.accepted, accepted);
+    assert_int_equal(answer.time_us, question == ASK_PROPOSE ? 1700000000000009 : 0);
+}
+
 static void acquired(void **state)
 {
     (void)state;
-    static const enum question questions[] = {ASK_ACQUIRE, ASK_PROPOSE};
-    for (size_t i = 0; i < 2; i++) {
-        assert_true(read_reply("*3\r\n:1\r\n$16\r\n1700000000000001\r\n:0\r\n", questions[i]));
-        assert_int_equal(answer.vote, VOTE_YES);
-        assert_int_equal(answer.info.fence, 1700000000000001);
-        assert_true(answer.holds);
-        assert_false(answer.held_before);
-        assert_false(answer.uncertain);
-        assert_true(read_reply("*3\r\n:1\r\n$1\r\n7\r\n:1\r\n", questions[i]));
-        assert_int_equal(answer.vote, VOTE_YES);
-        assert_true(answer.held_before);
-        assert_int_equal(answer.info.fence, 7);
-    }
+    assert_granted("$16\r\n1700000000000001\r\n", ASK_ACQUIRE, false, false);
+    assert_granted(GRANTED("1"), ASK_ACQUIRE, true, false);
+    assert_granted(PROPOSED("0"), ASK_PROPOSE, false, false);
+    assert_granted(PROPOSED("1"), ASK_PROPOSE, true, false);
+    assert_granted(PROPOSED("2"), ASK_PROPOSE, false, true);
+    assert_false(read_reply(GRANTED("2"), ASK_PROPOSE)); /* without the time */
 }
 
 #define OF_OURS(bytes) "*4\r\n:0\r\n" bytes ":20000\r\n$16\r\n1700000000500001\r\n"

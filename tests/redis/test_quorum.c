@@ -297,7 +297,8 @@ static void two_owners_are_never_granted_both(void **state)
 
 static bool knows(const struct answer *answer)
 {
-    return answer->vote == VOTE_YES && (answer->settled || (answer->held_before && answer->info.fence == FENCE));
+    return answer->vote == VOTE_YES &&
+           (answer->settled || ((answer->held_before || answer->accepted) && answer->info.fence == FENCE));
 }
 
 static void check_settled(dlock_operation operation, struct answer *answers, size_t nodes)
@@ -317,17 +318,24 @@ static void check_settled(dlock_operation operation, struct answer *answers, siz
 static void a_fence_is_settled_when_more_than_half_know_it(void **state)
 {
     (void)state;
-    struct answer choices[7] = {
-        nothing(VOTE_NONE),   held_by(VOTE_YES, "", FENCE, 0), held_by(VOTE_YES, "", FENCE, 0), nothing(VOTE_FAILED),
-        nothing(VOTE_FAILED), held_by(VOTE_YES, "", 4, 0),     held_by(VOTE_YES, "", 4, 0)};
+    struct answer choices[9] = {nothing(VOTE_NONE),
+                                held_by(VOTE_YES, "", FENCE, 0),
+                                held_by(VOTE_YES, "", FENCE, 0),
+                                nothing(VOTE_FAILED),
+                                nothing(VOTE_FAILED),
+                                held_by(VOTE_YES, "", 4, 0),
+                                held_by(VOTE_YES, "", 4, 0),
+                                held_by(VOTE_YES, "", FENCE, 0),
+                                held_by(VOTE_YES, "", 4, 0)};
     choices[2].held_before = true; /* without that, a fence is only proposed */
     choices[4].holds = true;       /* a node without a vote: it has the record all the same */
     choices[4].settled = true;
     choices[4].info.fence = FENCE;
     choices[5].settled = true;
     choices[6].held_before = true;
-    for (size_t nodes = 1; nodes <= 6; nodes++)
-        for_all(nodes, choices, 7, check_settled, DLOCK_ACQUIRE);
+    choices[7].accepted = choices[8].accepted = true;
+    for (size_t nodes = 1; nodes <= 5; nodes++)
+        for_all(nodes, choices, 9, check_settled, DLOCK_ACQUIRE);
 }
 
 static void the_largest_fence_that_was_proposed_counts(void **state)
@@ -340,6 +348,19 @@ static void the_largest_fence_that_was_proposed_counts(void **state)
     answers[0].info.fence = UINT64_MAX;
     assert_true(quorum_fence(answers, 5) == UINT64_MAX);
     assert_int_equal(quorum_fence(answers + 3, 2), 0);
+}
+
+/* What was wanted counts once a majority accepted it, though another node proposes more, and not before. */
+static void the_fence_that_a_majority_accepted_counts(void **state)
+{
+    (void)state;
+    struct answer answers[] = {held_by(VOTE_YES, "", 5, 0), held_by(VOTE_YES, "", 5, 0), held_by(VOTE_YES, "", 7, 0),
+                               held_by(VOTE_FAILED, "", 5, 0), held_by(VOTE_YES, "", 5, 0)};
+    for (int i = 0; i < 5; i++)
+        answers[i].accepted = answers[i].info.fence == 5;
+    assert_int_equal(quorum_fence(answers, 5), 5);
+    assert_int_equal(quorum_fence(answers, 4), 7); /* two of four, and one of which it does not count */
+    assert_int_equal(quorum_fence(answers, 3), 5);
 }
 
 /* A hold that a majority has keeps its fence, whatever nodes propose that did not know of it. */
@@ -459,6 +480,7 @@ int main(void)
         cmocka_unit_test(two_owners_are_never_granted_both),
         cmocka_unit_test(a_fence_is_settled_when_more_than_half_know_it),
         cmocka_unit_test(the_largest_fence_that_was_proposed_counts),
+        cmocka_unit_test(the_fence_that_a_majority_accepted_counts),
         cmocka_unit_test(a_hold_of_before_keeps_its_fence),
         cmocka_unit_test(the_holder_is_who_most_nodes_name),
         cmocka_unit_test(a_yes_without_an_owner_names_nobody),

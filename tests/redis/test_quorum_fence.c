@@ -98,6 +98,31 @@ static void fences_grow_over_changing_majorities(void **state)
     }
 }
 
+/* Whether they are taken as they are wanted, or told in a round of their own. */
+static void fences_of_several_clients_grow(void **state)
+{
+    (void)state;
+    enum { CLIENTS = 3 };
+    struct client *clients[CLIENTS];
+    for (int i = 0; i < CLIENTS; i++)
+        clients[i] = client_reaching("01234", NODES, 0);
+    uint64_t last = 0;
+    for (int i = 0; i < 300; i++) {
+        struct client *client = clients[i % CLIENTS];
+        char key[16];
+        snprintf(key, sizeof key, "key-%d", i % 7);
+        if (i % 10 == 9) /* as if others had been given more, by majorities with that node */
+            raw(&nodes, i / 10 % NODES, "SET distributed-locks#fence %" PRIu64, last + (i % 20 == 9 ? 50000 : 4000000));
+        const dlock_request request = client_ask_until(client, DLOCK_OK, DLOCK_ACQUIRE, key, "owner", LONG_MS);
+        assert_true(request.info.fence > last);
+        last = request.info.fence;
+        assert_true(knowing(last) >= MAJORITY);
+        assert_status(client_ask(client, DLOCK_RELEASE, key, "owner", 0), DLOCK_OK);
+    }
+    for (int i = 0; i < CLIENTS; i++)
+        client_close(clients[i]);
+}
+
 static void fences_grow_though_a_minority_forgets(void **state)
 {
     (void)state;
@@ -318,6 +343,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         fence_test(fences_grow_over_changing_majorities),
+        fence_test(fences_of_several_clients_grow),
         fence_test(fences_grow_though_a_minority_forgets),
         fence_test(without_its_fence_there_is_no_hold),
         cmocka_unit_test(clocks_that_differ),

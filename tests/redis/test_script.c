@@ -44,11 +44,14 @@ static int next_prefix(void **state)
 /* ---- asking -------------------------------------------------------------------------------------------------------
  */
 
-/* As one of three nodes, the second. */
+#define NODES_NAMED 3
+#define NODE_NAMED  1
+
 static struct answer run(enum question question, const char *owner, uint32_t ttl_ms, uint64_t fence,
                          int64_t acquired_at_us)
 {
-    const struct details details = {.fence = fence, .acquired_at_us = acquired_at_us, .nodes = 3, .node = 1};
+    const struct details details = {
+        .fence = fence, .acquired_at_us = acquired_at_us, .nodes = NODES_NAMED, .node = NODE_NAMED};
     const dlock_request request = {.key = KEY, .owner = owner, .ttl_ms = ttl_ms};
     struct answer answer = {.asked = true};
     char *command, why[200];
@@ -337,9 +340,18 @@ static void a_release_needs_no_right_to_publish(void **state)
 /* ---- several nodes ------------------------------------------------------------------------------------------------
  */
 
+static struct answer want(const char *owner, uint64_t fence)
+{
+    const int64_t before = server_time();
+    const struct answer answer = run(ASK_PROPOSE, owner, LIVE, fence, 0);
+    const int64_t after = server_time();
+    assert_true(before <= answer.time_us && answer.time_us <= after);
+    return answer;
+}
+
 static struct answer propose(const char *owner)
 {
-    return run(ASK_PROPOSE, owner, LIVE, 0, 0);
+    return want(owner, 0);
 }
 
 /* Numbers that no other node proposes, and that grow; the value has no fence until it is settled. */
@@ -352,19 +364,62 @@ static void a_fence_is_proposed_first(void **state)
         const struct answer answer = propose("me");
         assert_int_equal(answer.vote, VOTE_YES);
         assert_false(answer.held_before);
-        assert_int_equal(answer.info.fence % 3, 1);
+        assert_false(answer.accepted);
+        assert_int_equal(answer.info.fence % (NODES_NAMED + 1), NODE_NAMED);
         assert_true(answer.info.fence > last);
         assert_true(answer.info.fence >= (uint64_t)before);
         last = answer.info.fence;
         assert_int_equal(counter(), last);
         assert_value("me", 0, LIVE);
+        assert_true(remaining() > 0 && remaining() <= LIVE);
         if (i % 2)
             reply_of(node, "DEL %s:" KEY, prefix); /* else it is proposed anew to the same owner */
     }
     reply_of(node, "DEL %s:" KEY, prefix);
     assert_string_equal(reply_of(node, "SET %s#fence 8000000000000001", prefix), "OK");
-    assert_true(propose("me").info.fence == 8000000000000002);
-    assert_int_equal(propose("other").vote, VOTE_OTHER);
+    const uint64_t fence = propose("me").info.fence;
+    assert_in_range(fence, 8000000000000002, 8000000000000002 + NODES_NAMED);
+    assert_int_equal(fence % (NODES_NAMED + 1), NODE_NAMED);
+    const struct answer other = propose("other");
+    assert_int_equal(other.vote, VOTE_OTHER);
+    assert_string_equal(other.info.owner, "me");
+}
+
+/* Asks for a fence with the counter as it is; what is not accepted gets one that is proposed. */
+static void assert_wanted(uint64_t fence, bool accepted)
+{
+    reply_of(node, "DEL %s:" KEY, prefix);
+    const uint64_t before = counter();
+    const struct answer answer = want("me", fence);
+    assert_int_equal(answer.vote, VOTE_YES);
+    assert_int_equal(answer.accepted, accepted);
+    assert_false(answer.held_before);
+    if (accepted)
+        assert_int_equal(answer.info.fence, fence);
+    assert_true(answer.info.fence > before);
+    assert_int_equal(counter(), answer.info.fence);
+    assert_value("me", accepted ? fence : 0, LIVE);
+    assert_true(remaining() > 0 && remaining() <= LIVE);
+}
+
+/* It is greater than all that the node knows of, not below its time, and not far above both. */
+static void a_fence_that_is_wanted_is_accepted_if_it_may_be(void **state)
+{
+    (void)state;
+    assert_wanted((uint64_t)server_time() + 50000, true);
+    assert_wanted(counter() + 1, true);
+    assert_wanted(counter(), false);
+    assert_wanted(counter() - 1, false);
+    assert_wanted((uint64_t)server_time() + 3600000000, false);
+    reply_of(node, "DEL %s#fence", prefix);
+    assert_wanted((uint64_t)server_time() - 1, false);
+    reply_of(node, "SET %s#fence 8000000000000001", prefix);
+    assert_wanted((uint64_t)server_time() + 50000, false);
+    reply_of(node, "SET %s#fence 8000000000000001", prefix);
+    assert_wanted(8000000000000002, true);
+    assert_wanted(8000000000000003 + 100000, true);
+    assert_wanted(counter() + 1 + 100001, false);
+    assert_int_equal(want("other", counter() + 1).vote, VOTE_OTHER);
 }
 
 static void a_hold_with_a_fence_keeps_it(void **state)
@@ -452,6 +507,7 @@ int main(void)
         cmocka_unit_test_setup(to_inspect_changes_nothing, next_prefix),
         cmocka_unit_test_setup(a_release_needs_no_right_to_publish, next_prefix),
         cmocka_unit_test_setup(a_fence_is_proposed_first, next_prefix),
+        cmocka_unit_test_setup(a_fence_that_is_wanted_is_accepted_if_it_may_be, next_prefix),
         cmocka_unit_test_setup(a_hold_with_a_fence_keeps_it, next_prefix),
         cmocka_unit_test_setup(settling_writes_the_fence_and_never_gives_a_smaller_one, next_prefix),
         cmocka_unit_test_setup(a_node_that_forgot_a_hold_learns_it, next_prefix),
