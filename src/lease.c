@@ -39,11 +39,15 @@ int64_t lease_apart(uint32_t interval_ms, uint64_t chance)
     return (int64_t)interval_ms * 1000 + (int64_t)(chance % ((uint64_t)interval_ms * 250 + 1));
 }
 
-int64_t lease_pause(uint32_t interval_ms, bool told, uint32_t attempts, uint64_t chance)
+int64_t lease_pause(uint32_t interval_ms, uint32_t attempts, uint64_t chance)
 {
-    const int64_t interval = (int64_t)interval_ms * 1000;
-    const int64_t first = told ? interval : 25000, most = told ? interval * LEASE_TOLD_LONGER : interval;
+    const int64_t first = 25000, most = (int64_t)interval_ms * 1000;
     const uint32_t doublings = attempts < 2 ? 0 : attempts - 1;
     const bool grown = doublings >= 32 || first >= most >> doublings;
     return part_by_chance(grown ? most : first << doublings, chance);
+}
+
+int64_t lease_told_pause(uint32_t interval_ms, uint64_t chance)
+{
+    return part_by_chance((int64_t)interval_ms * 1000 * LEASE_TOLD_LONGER, chance);
 }

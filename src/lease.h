@@ -26,11 +26,13 @@ int64_t lease_renew_at(int64_t sent_at, uint32_t ttl_ms);
 int64_t lease_retry_at(int64_t now, uint32_t ttl_ms, uint64_t chance);
 
 /* How long a waiter pauses before it asks again: half to the whole, by chance, of a time that doubles with each attempt
- * ("full jitter" of Brooker, AWS Architecture Blog, "Exponential Backoff and Jitter", with a floor). That goes from 25
- * ms to the interval; for one that will be told of a release, and asks only lest it was not, from the interval to
- * LEASE_TOLD_LONGER times as long. */
+ * from 25 ms to the interval ("full jitter" of Brooker, AWS Architecture Blog, "Exponential Backoff and Jitter", with a
+ * floor). */
+int64_t lease_pause(uint32_t interval_ms, uint32_t attempts, uint64_t chance);
+
+/* The same of one that will be told of a release, and asks only lest it was not: of LEASE_TOLD_LONGER intervals. */
 #define LEASE_TOLD_LONGER 32
-int64_t lease_pause(uint32_t interval_ms, bool told, uint32_t attempts, uint64_t chance);
+int64_t lease_told_pause(uint32_t interval_ms, uint64_t chance);
 
 /* The pause between two attempts that are `interval_ms` apart, after one that met others: up to a quarter longer, so
  * that they do not meet again (Redlock, "Retry on failure"). */

@@ -93,7 +93,8 @@ static bool relies_on_hints(const struct machine *m)
 
 static void pause_in_line(struct machine *m, bool told, int64_t remaining_ms, int64_t now, uint64_t chance)
 {
-    pause_until(m, now + lease_pause(m->plan.interval_ms, told, m->attempts, chance));
+    pause_until(m, now + (told ? lease_told_pause(m->plan.interval_ms, chance)
+                               : lease_pause(m->plan.interval_ms, m->attempts, chance)));
     if (remaining_ms >= 0)
         m->wake_at = earlier(m->wake_at, now + remaining_ms * 1000 + 1000 + (int64_t)(chance % 2000));
 }

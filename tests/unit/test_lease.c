@@ -75,18 +75,14 @@ static void a_failed_renewal_is_repeated_within_a_twelfth_of_the_ttl(void **stat
     assert_int_not_equal(lease_retry_at(NOW, 12000, 12345), lease_retry_at(NOW, 12000, 54321));
 }
 
-static void who_is_told_pauses_twice_as_long_each_time_up_to_32_intervals(void **state)
+static void who_is_told_pauses_up_to_32_intervals(void **state)
 {
     (void)state;
-    static const int64_t WANTED[] = {1, 1, 2, 4, 8, 16, 32, 32};
-    for (uint32_t attempts = 0; attempts < sizeof WANTED / sizeof WANTED[0]; attempts++)
-        for (size_t i = 0; i < sizeof CHANCES / sizeof CHANCES[0]; i++) {
-            const int64_t most = WANTED[attempts] * 1000 * MS;
-            assert_int_equal(lease_pause(1000, true, attempts, 0), most);
-            assert_in_range(lease_pause(1000, true, attempts, CHANCES[i]), most / 2, most);
-        }
-    assert_int_equal(lease_pause(1000, true, UINT32_MAX, 0), 32000 * MS);
-    assert_int_equal(lease_pause(UINT32_MAX, true, 32, 0), 32 * (int64_t)UINT32_MAX * MS);
+    assert_int_equal(lease_told_pause(1000, 0), 32000 * MS);
+    for (size_t i = 0; i < sizeof CHANCES / sizeof CHANCES[0]; i++)
+        assert_in_range(lease_told_pause(1000, CHANCES[i]), 16000 * MS, 32000 * MS);
+    assert_int_not_equal(lease_told_pause(1000, 12345678901), lease_told_pause(1000, 12345678902));
+    assert_int_equal(lease_told_pause(UINT32_MAX, 0), 32 * (int64_t)UINT32_MAX * MS);
 }
 
 static void without_a_watch_the_pause_doubles_up_to_the_interval(void **state)
@@ -94,12 +90,12 @@ static void without_a_watch_the_pause_doubles_up_to_the_interval(void **state)
     (void)state;
     static const int64_t WANTED[] = {25, 25, 50, 100, 200, 400, 800, 1000, 1000};
     for (uint32_t attempts = 0; attempts < sizeof WANTED / sizeof WANTED[0]; attempts++)
-        assert_int_equal(lease_pause(1000, false, attempts, 0), WANTED[attempts] * MS);
-    assert_int_equal(lease_pause(1000, false, UINT32_MAX, 0), 1000 * MS);
-    assert_int_equal(lease_pause(10, false, 1, 0), 10 * MS);
-    assert_int_equal(lease_pause(DLOCK_TTL_MAX_MS, false, UINT32_MAX, 0), DLOCK_TTL_MAX_MS * MS);
+        assert_int_equal(lease_pause(1000, attempts, 0), WANTED[attempts] * MS);
+    assert_int_equal(lease_pause(1000, UINT32_MAX, 0), 1000 * MS);
+    assert_int_equal(lease_pause(10, 1, 0), 10 * MS);
+    assert_int_equal(lease_pause(DLOCK_TTL_MAX_MS, UINT32_MAX, 0), DLOCK_TTL_MAX_MS * MS);
     for (uint32_t attempts = 0; attempts < 70; attempts++) {
-        const int64_t pause = lease_pause(DLOCK_TTL_MAX_MS, false, attempts, UINT64_MAX);
+        const int64_t pause = lease_pause(DLOCK_TTL_MAX_MS, attempts, UINT64_MAX);
         assert_in_range(pause, 12500, DLOCK_TTL_MAX_MS * MS);
     }
 }
@@ -114,7 +110,7 @@ int main(void)
         cmocka_unit_test(renewal_is_at_a_third_of_the_ttl_or_a_little_sooner),
         cmocka_unit_test(renewals_that_are_due_about_the_same_time_meet),
         cmocka_unit_test(a_failed_renewal_is_repeated_within_a_twelfth_of_the_ttl),
-        cmocka_unit_test(who_is_told_pauses_twice_as_long_each_time_up_to_32_intervals),
+        cmocka_unit_test(who_is_told_pauses_up_to_32_intervals),
         cmocka_unit_test(without_a_watch_the_pause_doubles_up_to_the_interval),
     };
     return cmocka_run_group_tests_name("lease", tests, NULL, NULL);
