@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 
 #define RETRY_US     50000   /* pause between two attempts to connect to a node that is not there */
@@ -32,6 +33,7 @@ static void forget_connection(struct node *node)
         redisReaderFree(node->reader);
     node->reader = NULL;
     node->state = NODE_CLOSED;
+    node->watched = false; /* the kernel drops what is closed */
     node->out_size = 0;
     node->queued = node->written = 0;
 }
@@ -441,11 +443,35 @@ void nodes_wait(struct node *nodes, size_t count, const struct node_listener *li
             work(&nodes[i], listener, polled[i].revents);
 }
 
-void nodes_read(struct node *nodes, size_t count, const struct node_listener *listener)
+bool nodes_watch(struct node *nodes, size_t count, int epoll)
 {
-    for (size_t i = 0; i < count; i++)
-        if (nodes[i].stream.open)
-            read_in(&nodes[i], listener, 0);
+    size_t able = 0;
+    for (struct node *node = nodes; node < nodes + count; node++) {
+        if (!node_takes_commands(node))
+            continue;
+        if (node->state != NODE_OPEN || node->stream.tls)
+            return false;
+        struct epoll_event event = {.events = EPOLLIN, .data.ptr = node};
+        if (!node->watched && epoll_ctl(epoll, EPOLL_CTL_ADD, node->stream.socket, &event) != 0)
+            return false;
+        node->watched = true;
+        able++;
+    }
+    return able > 0;
+}
+
+void nodes_read(int epoll, const struct node_listener *listener)
+{
+    struct epoll_event events[NODES_MAX];
+    const int count = epoll_wait(epoll, events, NODES_MAX, 0);
+    for (int i = 0; i < count; i++)
+        node_read(events[i].data.ptr, listener);
+}
+
+void node_read(struct node *node, const struct node_listener *listener)
+{
+    if (node->stream.open)
+        read_in(node, listener, 0);
 }
 
 int node_descriptor(const struct node *node)

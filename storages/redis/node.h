@@ -44,6 +44,7 @@ struct node {
     size_t greetings;      /* replies to the greeting that are still out */
     uint64_t greeting_end; /* so many bytes may be written before they are there */
     bool failed_before;    /* in this session */
+    bool watched;          /* its connection is: see nodes_watch */
     dlock_status status;   /* why it is not open: UNAVAILABLE, REFUSED, INVALID, NOMEM */
     char problem[256];     /* the same in words, with the node's name before them */
     int64_t started_at;    /* the server was, at the latest, on our clock; INT64_MIN = not known */
@@ -82,8 +83,13 @@ void nodes_wait(struct node *nodes, size_t count, const struct node_listener *li
 /* Writes what can be written now. True if a connection came or went by that. */
 bool nodes_flush(struct node *nodes, size_t count, const struct node_listener *listener);
 
-/* Reads what is there, without waiting. */
-void nodes_read(struct node *nodes, size_t count, const struct node_listener *listener);
+/* Can all that take commands be asked without waiting? Then `epoll`, an epoll descriptor, tells when one of them
+ * answers, or its connection ends. */
+bool nodes_watch(struct node *nodes, size_t count, int epoll);
+
+/* Reads what is there, without waiting: of those that `epoll` tells of, or of one. */
+void nodes_read(int epoll, const struct node_listener *listener);
+void node_read(struct node *node, const struct node_listener *listener);
 
 /* The socket of one that can be asked without waiting, which is readable when it answers; -1 = this one is not. */
 int node_descriptor(const struct node *node);

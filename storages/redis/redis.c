@@ -12,6 +12,7 @@ dlock_status redis_open(void *memory, const dlock_url *url, const dlock_storage_
 {
     struct redis_session *session = memory;
     session->options = options;
+    session->epoll = -1;
     const dlock_status status = settings_read(url, options->timeout_ms, &session->settings, error);
     if (status != DLOCK_OK)
         return status;

@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 
 #define NODE_TIMEOUT_MIN_MS 50 /* for which a quorum waits for a slow node; else a twentieth of the ttl */
 
@@ -664,7 +666,10 @@ bool round_proceed(void *memory, bool wait)
     struct redis_session *session = memory;
     const struct node_listener listener = {session, replied, failed};
     if (!wait) {
-        nodes_read(session->nodes, session->node_count, &listener);
+        if (spread(session))
+            nodes_read(session->epoll, &listener);
+        else
+            node_read(session->nodes, &listener);
         start_and_send(session);
     }
     while (wait && session->open_tasks > 0) {
@@ -692,15 +697,25 @@ void round_execute(void *memory, dlock_request *const *requests, size_t count)
     round_proceed(session, true);
 }
 
+/* Can all nodes that are there be asked without waiting? Then round_descriptor tells of their answers. */
+static bool can_begin(struct redis_session *session)
+{
+    if (!spread(session))
+        return node_descriptor(session->nodes) >= 0;
+    if (session->epoll < 0)
+        session->epoll = epoll_create1(EPOLL_CLOEXEC);
+    return session->epoll >= 0 && nodes_watch(session->nodes, session->node_count, session->epoll);
+}
+
 bool round_begin(void *memory, dlock_request *const *requests, size_t count)
 {
     struct redis_session *session = memory;
     const struct node_listener listener = {session, replied, failed};
-    if (spread(session) || round_descriptor(session) < 0 || !make_room(session, count))
+    if (!can_begin(session) || !make_room(session, count))
         return false;
     begin(session, requests, 0);
     session_prepare(session, &listener);
-    if (round_descriptor(session) < 0)
+    if (!can_begin(session))
         return false;
     begin(session, requests, count);
     start_and_send(session);
@@ -711,13 +726,15 @@ bool round_begin(void *memory, dlock_request *const *requests, size_t count)
 int round_descriptor(void *memory)
 {
     const struct redis_session *session = memory;
-    return node_descriptor(session->nodes);
+    return spread(session) ? session->epoll : node_descriptor(session->nodes);
 }
 
 void round_close(struct redis_session *session)
 {
     for (size_t i = 0; session->outboxes && i < session->node_count; i++)
         free(session->outboxes[i].asked);
+    if (session->epoll >= 0)
+        close(session->epoll);
     free(session->outboxes);
     free(session->tasks);
     free(session->answers);

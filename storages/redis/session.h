@@ -23,6 +23,7 @@ struct redis_session {
     size_t task_room, task_count, open_tasks;
     uint32_t batch;
     struct wanted wanted; /* of several nodes */
+    int epoll;            /* tells of several nodes' answers; -1 = nobody has asked without waiting yet */
 
     struct watch *watch; /* NULL until the first key is watched: see watch.c */
 };
@@ -47,7 +48,7 @@ dlock_status session_refuse(const struct node *node, const struct redisReply *re
 /* dlock_storage.execute, in round.c; what it works with is freed by round_close. */
 void round_execute(void *memory, dlock_request *const *requests, size_t count);
 
-/* dlock_storage.begin and what belongs to it. Of one node that is connected and has no TLS. */
+/* dlock_storage.begin and what belongs to it. Of nodes without TLS. */
 bool round_begin(void *memory, dlock_request *const *requests, size_t count);
 bool round_proceed(void *memory, bool wait);
 int round_descriptor(void *memory);
