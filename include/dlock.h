@@ -164,7 +164,7 @@ typedef struct dlock_acquire_options {
     size_t size;          /* set by DLOCK_ACQUIRE_OPTIONS_INIT */
     uint32_t ttl_ms;      /* time to live: 10 ms to 24 h; 0 = the factory's default, 10 s */
     uint32_t retries;     /* attempts in all: 3 = three attempts and two pauses; 0 = default, 3. Ignored if wait_ms */
-    uint32_t interval_ms; /* pause between two attempts; with wait_ms, the longest pause, or 16 to 32 times that while
+    uint32_t interval_ms; /* pause between two attempts; with wait_ms, the longest pause, or 32 to 64 times that while
                              the storage tells of releases; 0 = default, 1 s */
     uint32_t wait_ms;     /* bound the acquire by time instead, and wait in line for a wake-up;
                              0 = bound by retries; DLOCK_WAIT_FOREVER = no bound */

@@ -31,7 +31,7 @@ int64_t lease_retry_at(int64_t now, uint32_t ttl_ms, uint64_t chance);
 int64_t lease_pause(uint32_t interval_ms, uint32_t attempts, uint64_t chance);
 
 /* The same of one that will be told of a release, and asks only lest it was not: of LEASE_TOLD_LONGER intervals. */
-#define LEASE_TOLD_LONGER 32
+#define LEASE_TOLD_LONGER 64
 int64_t lease_told_pause(uint32_t interval_ms, uint64_t chance);
 
 /* The pause between two attempts that are `interval_ms` apart, after one that met others: up to a quarter longer, so

@@ -45,7 +45,7 @@ import with_server
 PLACE = os.path.join(ROOT, 'build', 'peers')
 PATIENCE = 120  # seconds for one answer; never how long it may take
 CALLERS, WAITERS, PROCESSES = 64, 50, 5
-SETTLE = 8  # seconds until waiters have asked, subscribed and come to rest
+SETTLE = 12  # seconds until waiters have asked, subscribed and come to rest; PostgreSQL counts what was done 10 s later
 
 parser = argparse.ArgumentParser(description='Measures libdlock and dlock beside other locks; installs these first.')
 parser.add_argument('--build', default=os.path.join(ROOT, 'build', 'release'), help='where libdlock was built by meson')

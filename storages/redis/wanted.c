@@ -19,7 +19,7 @@ uint64_t wanted_next(struct wanted *wanted, size_t nodes, int64_t now)
 /* The earliest time that a majority of the nodes has reached, of those that told theirs; 0 = too few did. */
 static int64_t time_of_majority(const struct answer *answers, size_t nodes)
 {
-    int64_t times[NODES_MAX];
+    int64_t times[NODES_MAX] = {0};
     size_t count = 0;
     for (size_t i = 0; i < nodes; i++) {
         if (answers[i].time_us == 0)

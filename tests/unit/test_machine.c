@@ -441,12 +441,12 @@ static int64_t pause_after(uint32_t attempts, bool watched, const dlock_request 
 static void who_is_told_of_releases_hardly_asks(void **state)
 {
     (void)state;
-    const dlock_request busy = {.status = DLOCK_BUSY, .info = {.remaining_ms = 60000, .fence = 7}};
-    assert_int_equal(pause_after(1, true, &busy), 32000 * MS);
-    assert_int_equal(pause_after(9, true, &busy), 32000 * MS);
+    const dlock_request busy = {.status = DLOCK_BUSY, .info = {.remaining_ms = 90000, .fence = 7}};
+    assert_int_equal(pause_after(1, true, &busy), 64000 * MS);
+    assert_int_equal(pause_after(9, true, &busy), 64000 * MS);
     assert_int_equal(pause_after(9, false, &busy), 1000 * MS);
     /* Of another program, which tells nobody. */
-    const dlock_request foreign = {.status = DLOCK_BUSY, .info = {.remaining_ms = 60000, .held_ms = -1}};
+    const dlock_request foreign = {.status = DLOCK_BUSY, .info = {.remaining_ms = 90000, .held_ms = -1}};
     assert_int_equal(pause_after(9, true, &foreign), 1000 * MS);
     /* That the storage works again is not told. */
     const dlock_request down = {.status = DLOCK_UNAVAILABLE, .not_done = true};
@@ -456,7 +456,7 @@ static void who_is_told_of_releases_hardly_asks(void **state)
     contended.contended = true;
     assert_int_equal(pause_after(9, true, &contended), 1000 * MS);
     strcpy(contended.info.owner, "one that a majority of the places tells of");
-    assert_int_equal(pause_after(9, true, &contended), 32000 * MS);
+    assert_int_equal(pause_after(9, true, &contended), 64000 * MS);
 }
 
 static void who_stands_in_line_does_not_ask_before_its_turn(void **state)

@@ -13,7 +13,7 @@ export interface LockOptions {
   retries?: number
   /** The same as `retries`: how the documentation of the npm package spells it. */
   retires?: number
-  /** Pause between two attempts; with `wait`, the longest pause, or up to 32 times that while the storage tells of releases.
+  /** Pause between two attempts; with `wait`, the longest pause, or 32 to 64 times that while the storage tells of releases.
    * Default 1. */
   interval?: number
   /** Wait in line for so long at most, and be woken by a release; Infinity is allowed. */
