@@ -93,7 +93,7 @@ static const char *const raw_nothing[] = {NULL}, *const raw_ttl[] = {"10000", NU
 static inline unsigned long long raw_granted(redisContext *node)
 {
     redisReply *reply = raw_reply(node);
-    const bool several = reply->type == REDIS_REPLY_ARRAY && reply->elements == 3 && reply->element[0]->integer == 1;
+    const bool several = reply->type == REDIS_REPLY_ARRAY && reply->elements >= 3 && reply->element[0]->integer == 1;
     if (!several && reply->type != REDIS_REPLY_STRING)
         raw_fail("Redis", "an acquire was not granted");
     const unsigned long long fence = strtoull(several ? reply->element[1]->str : reply->str, NULL, 10);
@@ -110,27 +110,40 @@ static inline void raw_pair(redisContext *node, const char *key)
     raw_skip(node, 1);
 }
 
-/* The same on several nodes at once: each step is written to all, then read from all. The largest fence that was
- * proposed is told to all in between. */
+/* A fence that nodes of this machine should take: 5 ms from now. */
+static inline unsigned long long raw_wanted(size_t nodes)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    const unsigned long long time = (unsigned long long)now.tv_sec * 1000000 + (unsigned long long)now.tv_nsec / 1000;
+    return (time + 5000) / (nodes + 1) * (nodes + 1) + nodes;
+}
+
+/* The same on several nodes at once: each step is written to all, then read from all. A fence that one of them does not
+ * take is told to all in between. */
 static inline void raw_spread_pair(const struct raw *raw, const char *key)
 {
-    unsigned long long largest = 0;
+    const unsigned long long wanted = raw_wanted(raw->count);
+    unsigned long long largest = 0, least = wanted;
     char count[24], number[24], text[24];
     snprintf(count, sizeof count, "%zu", raw->count);
+    snprintf(text, sizeof text, "%llu", wanted);
     for (size_t i = 0; i < raw->count; i++) {
-        const char *const more[] = {"10000", count, number, NULL};
+        const char *const more[] = {"10000", count, number, text, NULL};
         snprintf(number, sizeof number, "%zu", i);
         raw_send(raw->nodes[i], "propose", key, more);
     }
     for (size_t i = 0; i < raw->count; i++) {
         const unsigned long long fence = raw_granted(raw->nodes[i]);
         largest = fence > largest ? fence : largest;
+        least = fence < least ? fence : least;
     }
     snprintf(text, sizeof text, "%llu", largest);
     const char *const settled[] = {text, NULL};
-    for (size_t i = 0; i < raw->count; i++)
+    const bool taken = least == wanted && largest == wanted;
+    for (size_t i = 0; i < raw->count && !taken; i++)
         raw_send(raw->nodes[i], "settle", key, settled);
-    for (size_t i = 0; i < raw->count; i++)
+    for (size_t i = 0; i < raw->count && !taken; i++)
         raw_skip(raw->nodes[i], 1);
     for (size_t i = 0; i < raw->count; i++)
         raw_send(raw->nodes[i], "release", key, raw_nothing);
