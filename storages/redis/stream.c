@@ -243,7 +243,7 @@ static void set_patience(struct stream *stream, int64_t patience)
 /* To sleep and to be woken may take longer than the answer. So a thread that waits alone looks for it first, unless
  * others want the processor; and hardly ever where that was in vain many times in a row, since then the server is
  * farther away. */
-static bool is_to_look(struct stream *stream)
+static bool is_to_look(const struct stream *stream)
 {
     return stream->in_vain < IN_VAIN_MAX || stream->in_vain % LOOK_AGAIN == 0;
 }

@@ -34,7 +34,7 @@ struct stream {
     bool connected;                /* the socket is; then comes the handshake of TLS */
     bool open;                     /* all of it is */
     int64_t patience;              /* of stream_await, as the socket was told it; 0 = it does not block yet */
-    unsigned in_vain;              /* how often in a row stream_await looked for an answer that was not there */
+    unsigned in_vain;              /* how often in a row stream_await found no answer at once */
     bool refused;                  /* a certificate was not accepted: trying again is of no use */
     char why[160];                 /* what is wrong, if something is */
 };

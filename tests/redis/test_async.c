@@ -120,8 +120,6 @@ static long sleeps_of_others(void)
     return all;
 }
 
-#define PAIRS 200
-
 /* Takes events until the descriptor rests; there are none. */
 static void let_it_rest(void)
 {
@@ -130,6 +128,8 @@ static void let_it_rest(void)
         assert_int_equal(dlock_factory_events(factory, &event, 1), 0);
     assert_false(readable(0));
 }
+
+#define PAIRS 200
 
 /* Reopens it without proxies, whose threads would be others. */
 static void assert_no_other_thread_has_a_part(dlock_factory *opened, int nodes)
@@ -205,17 +205,22 @@ static void an_answer_that_takes_long(void **state)
     expect(DLOCK_EVENT_RELEASED);
 }
 
-/* That ends as it would for one who waits in the call. */
-static void a_server_that_hangs(void **state)
+static void assert_acquire_is_unavailable(void)
 {
-    (void)state;
     const dlock_acquire_options options = {.size = sizeof options, .retries = 1};
     dlock_error error;
-    proxy_hold_replies(&proxies[0], true);
     assert_call(dlock_acquire_start(lock, &options, NULL, &error), DLOCK_OK, &error);
     const dlock_event event = next_event();
     assert_int_equal(event.type, DLOCK_EVENT_FAILED);
     assert_int_equal(event.error.status, DLOCK_UNAVAILABLE);
+}
+
+/* That ends as it would for one who waits in the call. */
+static void a_server_that_hangs(void **state)
+{
+    (void)state;
+    proxy_hold_replies(&proxies[0], true);
+    assert_acquire_is_unavailable();
     proxy_hold_replies(&proxies[0], false);
     wait_for(!has_key("key"));
 }
@@ -328,14 +333,9 @@ static void a_node_that_is_gone(void **state)
 static void a_majority_that_hangs(void **state)
 {
     (void)state;
-    const dlock_acquire_options options = {.size = sizeof options, .retries = 1};
-    dlock_error error;
     proxy_hold_replies(&proxies[0], true);
     proxy_hold_replies(&proxies[1], true);
-    assert_call(dlock_acquire_start(lock, &options, NULL, &error), DLOCK_OK, &error);
-    const dlock_event event = next_event();
-    assert_int_equal(event.type, DLOCK_EVENT_FAILED);
-    assert_int_equal(event.error.status, DLOCK_UNAVAILABLE);
+    assert_acquire_is_unavailable();
     proxy_hold_replies(&proxies[0], false);
     proxy_hold_replies(&proxies[1], false);
     for (int i = 0; i < NODES; i++)

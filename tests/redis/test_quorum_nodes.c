@@ -260,8 +260,8 @@ static void a_fence_that_is_wanted_saves_a_round(void **state)
         await_no_key(0, NODES - 1);
         trips = round_trips() - before;
     }
-    assert_true(trips <=
-                2 * NODES); /* with a third round it would be 3 at each of a majority, and at least 1 elsewhere */
+    /* With a third round it would be 3 at each of a majority, and at least 1 elsewhere. */
+    assert_true(trips <= 2 * NODES);
     int knowing = 0;
     for (int i = 0; i < NODES; i++)
         knowing += strtoull(raw(&nodes, i, "GET distributed-locks#fence"), NULL, 10) == last;
