@@ -1,6 +1,7 @@
 /* errands.c - see errands.h. */
 #include "errands.h"
 
+#include "fleet.h"
 #include "lease.h"
 #include "thread.h"
 
@@ -23,7 +24,7 @@ static void run_out(struct timer *timer, int64_t now)
 void errands_init(struct errands *errands, pthread_mutex_t *mutex, const struct session_source *source,
                   struct keeper *keeper, struct events *events)
 {
-    *errands = (struct errands){.mutex = mutex, .keeper = keeper, .events = events};
+    *errands = (struct errands){.mutex = mutex, .keeper = keeper, .events = events, .patience_us = PATIENCE_US};
     pthread_cond_init(&errands->wake, NULL);
     for (struct lane *lane = errands->lanes; lane < errands->lanes + ERRANDS_LANES; lane++)
         *lane = (struct lane){
@@ -91,7 +92,7 @@ static void begin(struct lane *lane)
         return;
     }
     lane->state = LANE_OUT;
-    keeper_set(errands->keeper, &lane->patience, dlock_clock_us() + PATIENCE_US);
+    keeper_set(errands->keeper, &lane->patience, dlock_clock_us() + errands->patience_us);
     if (lane->watched != descriptor)
         watch(lane);
 }
@@ -101,10 +102,19 @@ void errands_attend(struct errands *errands)
     errands->attended = true;
 }
 
-void errands_send(struct errands *errands)
+/* Enough for a lane of their own. What is left to our thread may take long, so it holds nobody back. */
+static bool are_enough(const struct errands *errands)
 {
-    errands->attended = false;
-    for (struct lane *lane; errands->jobs.first && (lane = find_lane(errands, LANE_IDLE));) {
+    struct fleet out = {0};
+    for (const struct lane *lane = errands->lanes; lane < errands->lanes + ERRANDS_LANES; lane++)
+        if (lane->state == LANE_OUT)
+            fleet_set_out(&out, lane->count);
+    return errands->jobs.count > 0 && fleet_may_set_out(&out, errands->jobs.count);
+}
+
+static void send(struct errands *errands)
+{
+    for (struct lane *lane; are_enough(errands) && (lane = find_lane(errands, LANE_IDLE));) {
         if (!session_can_begin(&lane->session)) {
             pthread_cond_signal(&errands->wake);
             return;
@@ -112,6 +122,12 @@ void errands_send(struct errands *errands)
         if (load(lane))
             begin(lane);
     }
+}
+
+void errands_send(struct errands *errands)
+{
+    errands->attended = false;
+    send(errands);
 }
 
 /* Goes on with a lane that is out, or idle. Returns whether all of its batch is answered. */
@@ -152,8 +168,8 @@ void errands_read(struct errands *errands)
 static struct lane *next_lane(struct errands *errands)
 {
     struct lane *lane = find_lane(errands, LANE_LEFT);
-    if (!lane && errands->stopping)
-        lane = find_lane(errands, LANE_OUT);
+    if (!lane && errands->stopping && (lane = find_lane(errands, LANE_OUT)))
+        lane->state = LANE_LEFT;
     while (!lane && errands->jobs.first) {
         struct lane *idle = find_lane(errands, LANE_IDLE);
         if (!idle)
@@ -198,6 +214,8 @@ static void *run(void *arg)
             jobs_refuse(lane->requests, lane->count, !lane->begun);
             unload(lane);
         } else {
+            if (lane->begun)
+                send(errands); /* what was held back for it */
             const bool answered = carry_through(lane);
             gave_up = errands->stopping && !answered;
         }

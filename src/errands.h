@@ -29,7 +29,7 @@ struct lane {
     enum lane_state state;
     bool begun;            /* what is left of the batch is to wait for the answers */
     int watched;           /* of the session's descriptor, in events; -1 = none */
-    struct timer patience; /* with a user who does not look for events */
+    struct timer patience; /* see errands.patience_us */
     struct parcel *parcels;
     struct job *jobs[ERRANDS_BATCH_MAX];
     dlock_request *requests[ERRANDS_BATCH_MAX];
@@ -46,7 +46,8 @@ struct errands {
     struct jobs jobs;
     pthread_t thread;
     bool started, stopping;
-    bool attended; /* whoever posts now sends afterwards */
+    bool attended;       /* whoever posts now sends afterwards */
+    int64_t patience_us; /* with a user who does not look for events */
 };
 
 void errands_init(struct errands *errands, pthread_mutex_t *mutex, const struct session_source *source,

@@ -5,11 +5,13 @@
 
 #include <string.h>
 
+#define PATIENCE_US 50000
+
 void exchange_init(struct exchange *exchange, pthread_mutex_t *mutex, const struct session_source *source)
 {
     const unsigned wanted = source->storage->max_sessions;
     const size_t count = wanted < 1 ? 1 : wanted < EXCHANGE_SESSIONS_MAX ? wanted : EXCHANGE_SESSIONS_MAX;
-    *exchange = (struct exchange){.mutex = mutex, .source = source, .idle_count = count};
+    *exchange = (struct exchange){.mutex = mutex, .source = source, .idle_count = count, .patience_us = PATIENCE_US};
     for (size_t i = 0; i < count; i++) {
         exchange->sessions[i].source = source;
         exchange->idle[count - 1 - i] = &exchange->sessions[i];
@@ -22,6 +24,12 @@ void exchange_deinit(struct exchange *exchange)
         session_close(&exchange->sessions[i]);
 }
 
+/* Who wants a session to itself is not held back. */
+static size_t weight(const struct ticket *ticket)
+{
+    return ticket->requests ? 1 : EXCHANGE_BATCH_MAX;
+}
+
 static void enqueue(struct exchange *exchange, struct ticket *ticket)
 {
     if (exchange->last)
@@ -29,6 +37,7 @@ static void enqueue(struct exchange *exchange, struct ticket *ticket)
     else
         exchange->first = ticket;
     exchange->last = ticket;
+    exchange->waiting += weight(ticket);
 }
 
 static void dequeue(struct exchange *exchange, struct ticket *ticket)
@@ -42,6 +51,7 @@ static void dequeue(struct exchange *exchange, struct ticket *ticket)
         exchange->first = ticket->next;
     if (exchange->last == ticket)
         exchange->last = before;
+    exchange->waiting -= weight(ticket);
     ticket->next = NULL;
 }
 
@@ -50,10 +60,17 @@ static void wait_for_turn(struct exchange *exchange, struct ticket *ticket)
 {
     const int64_t deadline = dlock_clock_us() + (int64_t)exchange->source->options.timeout_ms * 1000;
     enqueue(exchange, ticket);
-    pthread_mutex_unlock(exchange->mutex);
-    for (int64_t left; ticket->state == TICKET_WAITS && (left = deadline - dlock_clock_us()) > 0;)
-        futex_wait(&ticket->state, TICKET_WAITS, left);
-    pthread_mutex_lock(exchange->mutex);
+    for (int64_t left; ticket->state == TICKET_WAITS && (left = deadline - dlock_clock_us()) > 0;) {
+        const int64_t most = left < exchange->patience_us ? left : exchange->patience_us;
+        pthread_mutex_unlock(exchange->mutex);
+        futex_wait(&ticket->state, TICKET_WAITS, most);
+        pthread_mutex_lock(exchange->mutex);
+        if (ticket->state == TICKET_WAITS && exchange->idle_count > 0) {
+            dequeue(exchange, ticket);
+            ticket->session = exchange->idle[--exchange->idle_count];
+            ticket->state = TICKET_HAS_SESSION;
+        }
+    }
     if (ticket->state == TICKET_WAITS) {
         dequeue(exchange, ticket);
     } else if (ticket->state == TICKET_IS_CARRIED) {
@@ -66,18 +83,18 @@ static void wait_for_turn(struct exchange *exchange, struct ticket *ticket)
 
 static struct session *take_session(struct exchange *exchange, struct ticket *ticket)
 {
-    if (exchange->idle_count > 0)
+    if (exchange->idle_count > 0 && fleet_may_set_out(&exchange->out, exchange->waiting + weight(ticket)))
         return exchange->idle[--exchange->idle_count];
     wait_for_turn(exchange, ticket);
     return ticket->session;
 }
 
-/* Gives a session back: to the first who waits, whose part it is then to serve all that wait. Who is woken would only
- * wait for the mutex, so it is released first. */
+/* Gives a session back: to the first who waits, whose part it is then to serve all that wait, if they are enough. Who
+ * is woken would only wait for the mutex, so it is released first. */
 static void pass_on(struct exchange *exchange, struct session *session)
 {
     struct ticket *next = exchange->first;
-    if (!next) {
+    if (!next || !fleet_may_set_out(&exchange->out, exchange->waiting)) {
         exchange->idle[exchange->idle_count++] = session;
         return;
     }
@@ -89,8 +106,8 @@ static void pass_on(struct exchange *exchange, struct session *session)
     pthread_mutex_lock(exchange->mutex);
 }
 
-/* Takes the tickets that fit off the queue; those that want a session to themselves stay. */
-static struct ticket *collect(struct exchange *exchange, dlock_request **batch, size_t *count)
+/* Takes the tickets that fit off the queue; those that want a session to themselves stay. Counts them in `callers`. */
+static struct ticket *collect(struct exchange *exchange, dlock_request **batch, size_t *count, size_t *callers)
 {
     struct ticket *taken = NULL;
     struct ticket **end = &taken;
@@ -100,6 +117,7 @@ static struct ticket *collect(struct exchange *exchange, dlock_request **batch, 
             continue;
         memcpy(batch + *count, t->requests, t->count * sizeof *batch);
         *count += t->count;
+        (*callers)++;
         dequeue(exchange, t);
         t->state = TICKET_IS_CARRIED;
         *end = t;
@@ -135,10 +153,13 @@ void exchange_carry(struct exchange *exchange, dlock_request *const *requests, s
 
     dlock_request *batch[EXCHANGE_BATCH_MAX];
     memcpy(batch, requests, count * sizeof *batch);
-    struct ticket *carried = collect(exchange, batch, &count);
+    size_t callers = 1;
+    struct ticket *carried = collect(exchange, batch, &count, &callers);
+    fleet_set_out(&exchange->out, callers);
     pthread_mutex_unlock(exchange->mutex);
     session_execute(session, batch, count);
     pthread_mutex_lock(exchange->mutex);
+    fleet_come_back(&exchange->out, callers);
     pass_on(exchange, session);
     if (!carried)
         return;

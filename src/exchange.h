@@ -1,11 +1,12 @@
 /* exchange.h - many threads' requests -> one batch -> one session.
  *
  * A thread that finds a free session carries its own requests: one round trip, no thread switch. If all sessions are
- * out, its requests wait, and the thread that gets the next free session carries all that wait in one batch. Used by
- * lock.c and factory.c. */
+ * out, or those that are out carry many, its requests wait, and the thread that gets the next free session carries all
+ * that wait in one batch. Used by lock.c and factory.c. */
 #ifndef DLOCK_SRC_EXCHANGE_H
 #define DLOCK_SRC_EXCHANGE_H
 
+#include "fleet.h"
 #include "session.h"
 
 #include <pthread.h>
@@ -32,6 +33,9 @@ struct exchange {
     struct session *idle[EXCHANGE_SESSIONS_MAX]; /* a stack: the one used last is taken first */
     size_t idle_count;
     struct ticket *first, *last; /* of the queue */
+    size_t waiting;              /* in the queue; one who wants a session to itself counts as many */
+    struct fleet out;
+    int64_t patience_us; /* of one who is held back, since those that are out may hang */
 };
 
 void exchange_init(struct exchange *exchange, pthread_mutex_t *mutex, const struct session_source *source);

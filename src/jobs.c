@@ -9,6 +9,7 @@ void jobs_add(struct jobs *jobs, struct job *job)
     else
         jobs->first = job;
     jobs->last = job;
+    jobs->count++;
 }
 
 size_t jobs_load(struct jobs *jobs, size_t max, struct parcel *parcels, struct job **loaded, dlock_request **requests)
@@ -19,6 +20,7 @@ size_t jobs_load(struct jobs *jobs, size_t max, struct parcel *parcels, struct j
         jobs->first = job->next;
         if (!jobs->first)
             jobs->last = NULL;
+        jobs->count--;
         if (!job->fill(job, &parcels[count]))
             continue;
         loaded[count] = job;

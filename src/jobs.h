@@ -23,6 +23,7 @@ struct job {
 
 struct jobs {
     struct job *first, *last;
+    size_t count;
 };
 
 void jobs_add(struct jobs *jobs, struct job *job);

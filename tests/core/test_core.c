@@ -570,6 +570,14 @@ static void test_adopt_and_detach(void **state)
 
 /* ---- asynchronous ---- */
 
+static void be_patient(dlock_factory *factory, int64_t patience_us)
+{
+    core_lock(factory);
+    factory->exchange.patience_us = patience_us;
+    factory->errands.patience_us = patience_us;
+    core_unlock(factory);
+}
+
 static void test_asynchronous_life(void **state)
 {
     enum { N = 100 };
@@ -605,6 +613,83 @@ static void test_asynchronous_life(void **state)
         assert_true(is_free(w->other, dlock_key(locks[i])));
         dlock_free(locks[i]);
     }
+}
+
+static size_t waiting_errands(dlock_factory *factory)
+{
+    core_lock(factory);
+    const size_t count = factory->errands.jobs.count;
+    core_unlock(factory);
+    return count;
+}
+
+static void expect_acquired(dlock_factory *factory, int count)
+{
+    for (int i = 0; i < count; i++) {
+        dlock_event event;
+        wait_for(dlock_factory_events(factory, &event, 1) == 1);
+        assert_int_equal(event.type, DLOCK_EVENT_ACQUIRED);
+        assert_int_equal(event.error.status, DLOCK_OK);
+    }
+}
+
+static void test_few_asynchronous_calls_do_not_travel_beside_many(void **state)
+{
+    enum { N = 16 };
+    struct world *w = *state;
+    struct faults *faults = &w->faults;
+    dlock_factory *factory;
+    dlock *locks[N];
+    dlock_event events[2];
+    int next = 0;
+    faults_let_begin(faults);
+    assert_int_equal(dlock_factory_new(&faults->storage, faults, NULL, &factory, NULL), DLOCK_OK);
+    be_patient(factory, INT64_C(600000000));
+    for (int i = 0; i < N; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "job-%d", i);
+        locks[i] = make(factory, key);
+    }
+#define START() assert_int_equal(dlock_acquire_start(locks[next++], NULL, NULL, NULL), DLOCK_OK)
+    START(); /* the thread connects for it */
+    expect_acquired(factory, 1);
+    faults_set_bool(faults, &faults->hang_begun, true);
+    START();
+    START(); /* and for this, since the other connection is out */
+    expect_acquired(factory, 1);
+    faults_set(faults, &faults->answer_begun, 1);
+    expect_acquired(factory, 1);
+
+    /* Two are out, one each; three wait, and set out when those are back. */
+    for (int i = 0; i < 5; i++)
+        START();
+    assert_int_equal(waiting_errands(factory), 3);
+    faults_set(faults, &faults->answer_begun, 2);
+    assert_int_equal(dlock_factory_events(factory, events, 2), 2);
+    assert_int_equal(waiting_errands(factory), 0);
+    START();
+    START();
+    assert_int_equal(waiting_errands(factory), 2);
+    START(); /* now they are as many */
+    assert_int_equal(waiting_errands(factory), 0);
+    faults_set(faults, &faults->answer_begun, 2);
+    expect_acquired(factory, 6);
+
+    /* They do not wait for ever for those that hang. */
+    for (int i = 0; i < 4; i++)
+        START();
+    be_patient(factory, 100000);
+    faults_set(faults, &faults->answer_begun, 2);
+    assert_int_equal(dlock_factory_events(factory, events, 2), 2);
+    START();
+    wait_for(waiting_errands(factory) == 0);
+    faults_set_bool(faults, &faults->hang_begun, false);
+    expect_acquired(factory, 3);
+    assert_int_equal(next, N);
+    for (int i = 0; i < N; i++)
+        dlock_free(locks[i]);
+    dlock_factory_close(factory);
+#undef START
 }
 
 static void test_asynchronous_failures(void **state)
@@ -970,6 +1055,83 @@ static void test_callers_share_four_connections_and_no_more(void **state)
     dlock_factory_close(factory);
 }
 
+static void *break_in_thread(void *factory)
+{
+    return (void *)(intptr_t)dlock_break(factory, "job", NULL, NULL);
+}
+
+static void start(pthread_t *thread, void *(*run)(void *), void *arg)
+{
+    assert_int_equal(pthread_create(thread, NULL, run, arg), 0);
+}
+
+static void join_ok(pthread_t *threads, int count)
+{
+    for (int i = 0; i < count; i++) {
+        void *status;
+        pthread_join(threads[i], &status);
+        assert_int_equal((intptr_t)status, DLOCK_OK);
+    }
+}
+
+static void test_few_threads_do_not_travel_beside_many(void **state)
+{
+    enum { N = 3 };
+    struct world *w = *state;
+    struct faults *faults = &w->faults;
+    dlock_factory *factory;
+    dlock *locks[N];
+    dlock *broken = make(w->other, "job");
+    pthread_t first, second, many[N], few[N];
+    acquire(broken, OPTIONS(0));
+    faults->storage.max_sessions = 2;
+    assert_int_equal(dlock_factory_new(&faults->storage, faults, NULL, &factory, NULL), DLOCK_OK);
+    be_patient(factory, INT64_C(600000000));
+    faults_set_bool(faults, &faults->hang[DLOCK_INSPECT], true);
+    faults_set_bool(faults, &faults->hang[DLOCK_BREAK], true);
+    faults_set_bool(faults, &faults->hang[DLOCK_ACQUIRE], true);
+    start(&first, inspect_in_thread, factory);
+    start(&second, break_in_thread, factory);
+    wait_for(faults_get(faults, &faults->hanging) == 2);
+    for (int i = 0; i < N; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "many-%d", i);
+        locks[i] = make(factory, key);
+        start(&many[i], acquire_in_thread, locks[i]);
+    }
+    wait_for(queued(factory) == N);
+    faults_set_bool(faults, &faults->hang[DLOCK_INSPECT], false);
+    join_ok(&first, 1);
+    wait_for(faults_get(faults, &faults->batch_max) == N);
+    faults_set_bool(faults, &faults->hang[DLOCK_BREAK], false);
+    join_ok(&second, 1);
+
+    for (int i = 0; i < N; i++) {
+        assert_int_equal(faults_get(faults, &faults->batches), 3);
+        start(&few[i], inspect_in_thread, factory);
+        wait_for(i == N - 1 || queued(factory) == i + 1);
+    }
+    join_ok(few, N); /* they had become as many */
+    assert_int_equal(faults_get(faults, &faults->batches), 4);
+
+    be_patient(factory, 1000);
+    start(few, inspect_in_thread, factory);
+    join_ok(few, 1); /* it did not wait for ever */
+    be_patient(factory, INT64_C(600000000));
+
+    start(few, inspect_in_thread, factory);
+    wait_for(queued(factory) == 1);
+    assert_int_equal(faults_get(faults, &faults->hanging), 1);
+    faults_set_bool(faults, &faults->hang[DLOCK_ACQUIRE], false);
+    join_ok(many, N);
+    join_ok(few, 1); /* when the others were back */
+    assert_int_equal(faults_get(faults, &faults->batches), 6);
+    dlock_free(broken);
+    for (int i = 0; i < N; i++)
+        dlock_free(locks[i]);
+    dlock_factory_close(factory);
+}
+
 static void test_no_connection_free_is_unavailable(void **state)
 {
     struct world *w = *state;
@@ -1246,6 +1408,7 @@ int main(void)
         CASE(test_extend),
         CASE(test_adopt_and_detach),
         CASE(test_asynchronous_life),
+        CASE(test_few_asynchronous_calls_do_not_travel_beside_many),
         CASE(test_asynchronous_failures),
         CASE(test_asynchronous_lock_that_is_not_renewed_reports_its_end),
         CASE(test_free_during_asynchronous_calls),
@@ -1260,6 +1423,7 @@ int main(void)
         CASE(test_cancel_from_another_thread),
         CASE(test_next_in_line_asks_when_the_first_gives_up),
         CASE(test_requests_that_meet_travel_as_one_batch),
+        CASE(test_few_threads_do_not_travel_beside_many),
         CASE(test_callers_share_four_connections_and_no_more),
         CASE(test_no_connection_free_is_unavailable),
         CASE(test_threads_exclude_each_other),

@@ -7,10 +7,15 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 struct session {
     struct faults *faults;
     void *below;
+    dlock_request *const *begun;
+    size_t begun_count;
+    int begun_fd; /* an eventfd, which says that something was begun */
 };
 
 static dlock_status open_session(void *memory, const dlock_url *url, const dlock_storage_options *options,
@@ -27,6 +32,8 @@ static dlock_status open_session(void *memory, const dlock_url *url, const dlock
     if (fail)
         return dlock_error_set(error, DLOCK_UNAVAILABLE, "no way there, by order of the test");
     session->faults = faults;
+    session->begun_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    assert(session->begun_fd >= 0);
     session->below = calloc(1, faults->below->session_size);
     assert(session->below);
     return faults->below->open(session->below, faults->url, options, error);
@@ -39,6 +46,7 @@ static void close_session(void *memory)
         return;
     session->faults->below->close(session->below);
     free(session->below);
+    close(session->begun_fd);
 }
 
 /* Hangs while any of the requests is to hang. */
@@ -95,6 +103,39 @@ static void execute(void *memory, dlock_request *const *requests, size_t count)
             dlock_request_fail(carried[i], DLOCK_UNAVAILABLE, "the reply got lost");
         }
     pthread_mutex_unlock(&faults->mutex);
+}
+
+static bool begin(void *memory, dlock_request *const *requests, size_t count)
+{
+    struct session *session = memory;
+    session->begun = requests;
+    session->begun_count = count;
+    return eventfd_write(session->begun_fd, 1) == 0;
+}
+
+static bool proceed(void *memory, bool wait)
+{
+    struct session *session = memory;
+    struct faults *faults = session->faults;
+    eventfd_t ignored;
+    pthread_mutex_lock(&faults->mutex);
+    while (wait && faults->hang_begun)
+        pthread_cond_wait(&faults->changed, &faults->mutex);
+    const bool hangs = session->begun_count > 0 && faults->hang_begun && !take(&faults->answer_begun);
+    pthread_mutex_unlock(&faults->mutex);
+    if (hangs)
+        return false;
+    if (session->begun_count > 0)
+        execute(memory, session->begun, session->begun_count);
+    session->begun_count = 0;
+    eventfd_read(session->begun_fd, &ignored);
+    return true;
+}
+
+static int begun_fd(void *memory)
+{
+    const struct session *session = memory;
+    return session->begun_fd;
 }
 
 static dlock_status list(void *memory, const char *prefix,
@@ -159,6 +200,13 @@ void faults_init(struct faults *faults, const char *url)
         faults->storage.unwatch = unwatch;
         faults->storage.watch_read = watch_read;
     }
+}
+
+void faults_let_begin(struct faults *faults)
+{
+    faults->storage.begin = begin;
+    faults->storage.proceed = proceed;
+    faults->storage.begun_fd = begun_fd;
 }
 
 void faults_deinit(struct faults *faults)

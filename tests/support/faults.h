@@ -19,6 +19,8 @@ struct faults {
     pthread_cond_t changed;
     bool hang[OPERATIONS];        /* before anything is carried out, until it is cleared */
     bool hang_reply[OPERATIONS];  /* after it was carried out, until it is cleared */
+    bool hang_begun;              /* what was begun is not answered, until it is cleared ... */
+    int answer_begun;             /* ... but for so many batches */
     int lose_request[OPERATIONS]; /* so many of the next are not carried out and get no answer */
     int lose_reply[OPERATIONS];   /* so many of the next are carried out and get no answer */
     int fail_open;
@@ -34,6 +36,9 @@ struct faults {
 /* Decorates the storage of `url`. */
 void faults_init(struct faults *faults, const char *url);
 void faults_deinit(struct faults *faults);
+
+/* Gives it dlock_storage.begin and its like. */
+void faults_let_begin(struct faults *faults);
 
 /* Sets a fault, or reads a count, with the mutex. */
 void faults_set_bool(struct faults *faults, bool *which, bool value);
