@@ -26,7 +26,8 @@ struct watched {
 };
 
 struct watch {
-    int poll, signal; /* an epoll descriptor over all nodes and `signal`, which is readable while hints wait */
+    int poll, signal; /* an epoll descriptor over all nodes and `signal` */
+    bool signalled;   /* hints came while something else was waited for */
     struct watched *buckets[BUCKETS];
     struct watched *hints;
     struct redis_session *session;
@@ -64,7 +65,13 @@ static void give_hint(struct watch *watch, struct watched *watched)
     watched->hinted = true;
     watched->behind = watch->hints;
     watch->hints = watched;
-    eventfd_write(watch->signal, 1);
+}
+
+/* What was read is not there any more to make the descriptor readable. */
+static void signal_hints(struct watch *watch)
+{
+    if (watch->hints && !watch->signalled)
+        watch->signalled = eventfd_write(watch->signal, 1) == 0;
 }
 
 /* So many nodes of those that are listened to are in any majority that a release can reach. */
@@ -235,6 +242,7 @@ dlock_status redis_watch(void *memory, const char *key, dlock_error *error)
     const int64_t until = dlock_clock_us() + (int64_t)session->options->timeout_ms * 1000;
     while (ok && enough(session) && !watch->broken && !is_subscribed(watch, watched) && dlock_clock_us() < until)
         nodes_wait(session->nodes, session->node_count, &listener, until);
+    signal_hints(watch);
     ok = ok && !watch->broken && is_subscribed(watch, watched);
     return ok ? DLOCK_OK : dlock_error_set(error, DLOCK_UNAVAILABLE, "too few nodes to be told when a key is free");
 }
@@ -255,6 +263,7 @@ void redis_unwatch(void *memory, const char *key)
         *hint = watched->behind;
     *link = watched->next;
     free(watched);
+    signal_hints(session->watch);
 }
 
 dlock_status redis_watch_read(void *memory, void (*hint)(void *arg, const char *key), void *arg, dlock_error *error)
@@ -263,7 +272,8 @@ dlock_status redis_watch_read(void *memory, void (*hint)(void *arg, const char *
     struct watch *watch = session->watch;
     const struct node_listener listener = listener_of(watch);
     eventfd_t ignored;
-    eventfd_read(watch->signal, &ignored);
+    if (watch->signalled)
+        watch->signalled = eventfd_read(watch->signal, &ignored) != 0;
     nodes_wait(session->nodes, session->node_count, &listener, 0);
     while (watch->hints) {
         struct watched *first = watch->hints;

@@ -894,6 +894,25 @@ static void many_keys_are_watched_by_one_session(void **state)
     close_session(holder);
 }
 
+/* The session may read of it while it waits for an answer to something else. */
+static void a_hint_is_not_lost_while_another_key_is_watched_or_unwatched(void **state)
+{
+    (void)state;
+    const char *key = key_of("key"), *other = key_of("other");
+    void *holder = open_session(), *watcher = open_watcher(key);
+    for (unsigned i = 0; i < 2; i++) {
+        acquire(holder, key, "owner", LONG_MS);
+        assert_status(ask(holder, DLOCK_RELEASE, key, "owner", 0), DLOCK_OK);
+        if (i == 0)
+            assert_int_equal(storage->watch(watcher, other, NULL), DLOCK_OK);
+        else
+            storage->unwatch(watcher, other);
+        wait_for_hint(watcher, key);
+    }
+    close_session(watcher);
+    close_session(holder);
+}
+
 static void a_key_can_be_watched_again(void **state)
 {
     (void)state;
@@ -947,6 +966,7 @@ const size_t list_test_count = sizeof list_tests / sizeof list_tests[0];
 const struct CMUnitTest watch_tests[] = {
     cmocka_unit_test(a_hint_comes_after_each_release_and_break),
     cmocka_unit_test(many_keys_are_watched_by_one_session),
+    cmocka_unit_test(a_hint_is_not_lost_while_another_key_is_watched_or_unwatched),
     cmocka_unit_test(a_key_can_be_watched_again),
 };
 const size_t watch_test_count = sizeof watch_tests / sizeof watch_tests[0];
