@@ -55,7 +55,8 @@ static void dequeue(struct exchange *exchange, struct ticket *ticket)
     ticket->next = NULL;
 }
 
-/* Waits until the ticket is answered or has a session, or until the operation timeout, when nobody carries it. */
+/* Waits until the ticket is answered or has a session, or until the operation timeout, when nobody carries it. Who is
+ * held back, and out of patience, takes a session that is free. */
 static void wait_for_turn(struct exchange *exchange, struct ticket *ticket)
 {
     const int64_t deadline = dlock_clock_us() + (int64_t)exchange->source->options.timeout_ms * 1000;

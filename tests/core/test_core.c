@@ -47,6 +47,30 @@ static dlock *make(dlock_factory *factory, const char *key)
     return lock;
 }
 
+/* Their keys are the name with a number behind it. */
+static void make_many(dlock_factory *factory, const char *name, dlock **ret, int count)
+{
+    for (int i = 0; i < count; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "%s%d", name, i);
+        ret[i] = make(factory, key);
+    }
+}
+
+static void start(pthread_t *thread, void *(*run)(void *), void *arg)
+{
+    assert_int_equal(pthread_create(thread, NULL, run, arg), 0);
+}
+
+static void join_ok(pthread_t *threads, int count)
+{
+    for (int i = 0; i < count; i++) {
+        void *status;
+        pthread_join(threads[i], &status);
+        assert_int_equal((intptr_t)status, DLOCK_OK);
+    }
+}
+
 static void check_ok(dlock_status status, const dlock_error *error)
 {
     if (status != DLOCK_OK)
@@ -343,14 +367,12 @@ static void test_validity_counts_from_before_the_sending(void **state)
     dlock *lock = make(w->factory, "job");
     faults_set_bool(&w->faults, &w->faults.hang_reply[DLOCK_ACQUIRE], true);
     pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, acquire_in_thread, lock), 0);
+    start(&thread, acquire_in_thread, lock);
     wait_for(faults_get(&w->faults, &w->faults.hanging) == 1);
     const int64_t later = dlock_clock_us() + 50000;
     wait_for(dlock_clock_us() > later);
     faults_set_bool(&w->faults, &w->faults.hang_reply[DLOCK_ACQUIRE], false);
-    void *status;
-    pthread_join(thread, &status);
-    assert_int_equal((intptr_t)status, DLOCK_OK);
+    join_ok(&thread, 1);
     assert_in_range(dlock_remaining_ms(lock), 1, 10000 - 102 - 50);
     dlock_free(lock);
 }
@@ -509,14 +531,12 @@ static void test_extend_waits_for_the_renewal_that_is_out(void **state)
     acquire(lock, OPTIONS(.ttl_ms = 6000, .renew = true));
     wait_for(faults_get(&w->faults, &w->faults.hanging) == 1);
     pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, extend_in_thread, lock), 0);
+    start(&thread, extend_in_thread, lock);
     bool running = false;
     wait_for((core_lock(w->factory), running = lock->call != NULL, core_unlock(w->factory), running));
     assert_int_equal(faults_get(&w->faults, &w->faults.seen[DLOCK_EXTEND]), 1);
     faults_set_bool(&w->faults, &w->faults.hang[DLOCK_EXTEND], false);
-    void *status;
-    pthread_join(thread, &status);
-    assert_int_equal((intptr_t)status, DLOCK_OK);
+    join_ok(&thread, 1);
     assert_in_range(dlock_remaining_ms(lock), 6001, 50000);
     dlock_info info;
     assert_int_equal(dlock_inspect(w->other, "job", &info, NULL), DLOCK_OK);
@@ -570,6 +590,7 @@ static void test_adopt_and_detach(void **state)
 
 /* ---- asynchronous ---- */
 
+/* Sets how long those that hang are waited for. */
 static void be_patient(dlock_factory *factory, int64_t patience_us)
 {
     core_lock(factory);
@@ -583,10 +604,8 @@ static void test_asynchronous_life(void **state)
     enum { N = 100 };
     struct world *w = *state;
     dlock *locks[N];
+    make_many(w->factory, "job", locks, N);
     for (intptr_t i = 0; i < N; i++) {
-        char key[16];
-        snprintf(key, sizeof key, "job%d", (int)i);
-        locks[i] = make(w->factory, key);
         assert_int_equal(dlock_acquire_start(locks[i], NULL, (void *)i, NULL), DLOCK_OK);
         assert_int_equal(dlock_acquire(locks[i], NULL, NULL), DLOCK_INVALID);
     }
@@ -623,6 +642,7 @@ static size_t waiting_errands(dlock_factory *factory)
     return count;
 }
 
+/* While something hangs, the descriptor is readable without an event. */
 static void expect_acquired(dlock_factory *factory, int count)
 {
     for (int i = 0; i < count; i++) {
@@ -645,11 +665,7 @@ static void test_few_asynchronous_calls_do_not_travel_beside_many(void **state)
     faults_let_begin(faults);
     assert_int_equal(dlock_factory_new(&faults->storage, faults, NULL, &factory, NULL), DLOCK_OK);
     be_patient(factory, INT64_C(600000000));
-    for (int i = 0; i < N; i++) {
-        char key[16];
-        snprintf(key, sizeof key, "job-%d", i);
-        locks[i] = make(factory, key);
-    }
+    make_many(factory, "job", locks, N);
 #define START() assert_int_equal(dlock_acquire_start(locks[next++], NULL, NULL, NULL), DLOCK_OK)
     START(); /* the thread connects for it */
     expect_acquired(factory, 1);
@@ -807,7 +823,7 @@ static void test_close_while_an_extend_waits_for_a_renewal(void **state)
     struct world *w = *state;
     dlock *lock = with_a_waiting_extend(w);
     pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, close_in_thread, w->factory), 0);
+    start(&thread, close_in_thread, w->factory);
     bool closed = false;
     wait_for((core_lock(w->factory), closed = w->factory->closed && !lock->call, core_unlock(w->factory), closed));
     faults_set_bool(&w->faults, &w->faults.hang[DLOCK_EXTEND], false);
@@ -854,7 +870,7 @@ static void test_waiters_of_one_process_are_served_in_order(void **state)
     int next_place = 0;
     for (int i = 0; i < N; i++) {
         waiters[i] = (struct waiter){.lock = make(w->factory, "job"), .next_place = &next_place};
-        assert_int_equal(pthread_create(&waiters[i].thread, NULL, wait_in_line, &waiters[i]), 0);
+        start(&waiters[i].thread, wait_in_line, &waiters[i]);
         wait_for(waiting_for(w->factory, "job") == i + 1);
     }
     /* Only the first asks: once at first, once when it is watched, and then as seldom as the interval says. */
@@ -901,7 +917,7 @@ static void test_waiter_polls_while_nothing_can_be_watched(void **state)
     struct waiter waiter = {.lock = make(w->factory, "job"), .next_place = &next_place};
     acquire(holder, OPTIONS(.ttl_ms = 60000));
     faults_set_bool(&w->faults, &w->faults.hang[DLOCK_ACQUIRE], true);
-    assert_int_equal(pthread_create(&waiter.thread, NULL, wait_in_line, &waiter), 0);
+    start(&waiter.thread, wait_in_line, &waiter);
     wait_for(faults_get(&w->faults, &w->faults.hanging) == 1);
     faults_set(&w->faults, &w->faults.fail_open, 1000000); /* the caller's session is open, the watcher's is not */
     faults_set_bool(&w->faults, &w->faults.hang[DLOCK_ACQUIRE], false);
@@ -923,7 +939,7 @@ static void test_session_that_cannot_watch_is_asked_again(void **state)
     struct waiter waiter = {.lock = make(w->factory, "job"), .next_place = &next_place};
     acquire(holder, OPTIONS(.ttl_ms = 60000));
     faults_set_bool(&w->faults, &w->faults.unwatchable, true);
-    assert_int_equal(pthread_create(&waiter.thread, NULL, wait_in_line, &waiter), 0);
+    start(&waiter.thread, wait_in_line, &waiter);
     wait_for(faults_get(&w->faults, &w->faults.descriptors) >= 3);
     assert_int_equal(faults_get(&w->faults, &w->faults.opened), 2); /* the caller's and the watcher's */
     assert_false(line_is_watched(w->factory, "job"));
@@ -955,7 +971,7 @@ static void test_cancel_from_another_thread(void **state)
     dlock *holder = make(w->other, "job"), *lock = make(w->factory, "job");
     acquire(holder, OPTIONS(.ttl_ms = 60000));
     pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, acquire_forever, lock), 0);
+    start(&thread, acquire_forever, lock);
     wait_for(waiting_for(w->factory, "job") == 1);
     dlock_cancel(lock);
     void *status;
@@ -979,7 +995,7 @@ static void test_next_in_line_asks_when_the_first_gives_up(void **state)
         DLOCK_OK);
     /* It has asked again when the watch began: no hint will come from that to the second one. */
     wait_for(faults_get(&w->faults, &w->faults.seen[DLOCK_ACQUIRE]) == 2);
-    assert_int_equal(pthread_create(&second.thread, NULL, wait_in_line, &second), 0);
+    start(&second.thread, wait_in_line, &second);
     wait_for(waiting_for(w->factory, "job") == 2);
     dlock_cancel(first);
     assert_int_equal(next_event(w->factory).error.status, DLOCK_CANCELLED);
@@ -1007,28 +1023,28 @@ static int queued(dlock_factory *factory)
     return count;
 }
 
+/* Whom nobody wakes sleeps until the test is over. */
+static dlock_factory *patient_factory(struct faults *faults)
+{
+    const dlock_factory_options options = {.size = sizeof options, .timeout_ms = 600000};
+    dlock_factory *factory;
+    assert_int_equal(dlock_factory_new(&faults->storage, faults, &options, &factory, NULL), DLOCK_OK);
+    return factory;
+}
+
 static void test_requests_that_meet_travel_as_one_batch(void **state)
 {
     enum { N = 6 };
     struct world *w = *state;
-    dlock_factory *patient; /* whom nobody wakes sleeps for that long */
-    assert_int_equal(
-        dlock_factory_new(&w->faults.storage, &w->faults,
-                          &(dlock_factory_options){.size = sizeof(dlock_factory_options), .timeout_ms = 600000},
-                          &patient, NULL),
-        DLOCK_OK);
+    dlock_factory *patient = patient_factory(&w->faults);
     pthread_t threads[N];
     faults_set_bool(&w->faults, &w->faults.hang[DLOCK_INSPECT], true);
     for (int i = 0; i < N; i++) {
-        assert_int_equal(pthread_create(&threads[i], NULL, inspect_in_thread, patient), 0);
+        start(&threads[i], inspect_in_thread, patient);
         wait_for(i == 0 ? faults_get(&w->faults, &w->faults.hanging) == 1 : queued(patient) == i);
     }
     faults_set_bool(&w->faults, &w->faults.hang[DLOCK_INSPECT], false);
-    for (int i = 0; i < N; i++) {
-        void *status;
-        pthread_join(threads[i], &status);
-        assert_int_equal((intptr_t)status, DLOCK_OK);
-    }
+    join_ok(threads, N);
     assert_int_equal(w->faults.batches, 2);
     assert_int_equal(w->faults.batch_max, N - 1);
     dlock_factory_close(patient);
@@ -1044,7 +1060,7 @@ static void test_callers_share_four_connections_and_no_more(void **state)
     faults_set_bool(&w->faults, &w->faults.hang[DLOCK_INSPECT], true);
     pthread_t threads[N];
     for (int i = 0; i < N; i++) {
-        assert_int_equal(pthread_create(&threads[i], NULL, inspect_in_thread, factory), 0);
+        start(&threads[i], inspect_in_thread, factory);
         wait_for(i < 4 ? faults_get(&w->faults, &w->faults.hanging) == i + 1 : queued(factory) == i - 3);
     }
     assert_int_equal(faults_get(&w->faults, &w->faults.hanging), 4);
@@ -1060,18 +1076,10 @@ static void *break_in_thread(void *factory)
     return (void *)(intptr_t)dlock_break(factory, "job", NULL, NULL);
 }
 
-static void start(pthread_t *thread, void *(*run)(void *), void *arg)
+static bool ignore(void *arg, const char *key, const dlock_info *info)
 {
-    assert_int_equal(pthread_create(thread, NULL, run, arg), 0);
-}
-
-static void join_ok(pthread_t *threads, int count)
-{
-    for (int i = 0; i < count; i++) {
-        void *status;
-        pthread_join(threads[i], &status);
-        assert_int_equal((intptr_t)status, DLOCK_OK);
-    }
+    (void)arg, (void)key, (void)info;
+    return true;
 }
 
 static void test_few_threads_do_not_travel_beside_many(void **state)
@@ -1079,13 +1087,12 @@ static void test_few_threads_do_not_travel_beside_many(void **state)
     enum { N = 3 };
     struct world *w = *state;
     struct faults *faults = &w->faults;
-    dlock_factory *factory;
     dlock *locks[N];
     dlock *broken = make(w->other, "job");
     pthread_t first, second, many[N], few[N];
     acquire(broken, OPTIONS(0));
     faults->storage.max_sessions = 2;
-    assert_int_equal(dlock_factory_new(&faults->storage, faults, NULL, &factory, NULL), DLOCK_OK);
+    dlock_factory *factory = patient_factory(faults);
     be_patient(factory, INT64_C(600000000));
     faults_set_bool(faults, &faults->hang[DLOCK_INSPECT], true);
     faults_set_bool(faults, &faults->hang[DLOCK_BREAK], true);
@@ -1093,12 +1100,9 @@ static void test_few_threads_do_not_travel_beside_many(void **state)
     start(&first, inspect_in_thread, factory);
     start(&second, break_in_thread, factory);
     wait_for(faults_get(faults, &faults->hanging) == 2);
-    for (int i = 0; i < N; i++) {
-        char key[16];
-        snprintf(key, sizeof key, "many-%d", i);
-        locks[i] = make(factory, key);
+    make_many(factory, "many", locks, N);
+    for (int i = 0; i < N; i++)
         start(&many[i], acquire_in_thread, locks[i]);
-    }
     wait_for(queued(factory) == N);
     faults_set_bool(faults, &faults->hang[DLOCK_INSPECT], false);
     join_ok(&first, 1);
@@ -1113,6 +1117,8 @@ static void test_few_threads_do_not_travel_beside_many(void **state)
     }
     join_ok(few, N); /* they had become as many */
     assert_int_equal(faults_get(faults, &faults->batches), 4);
+
+    assert_int_equal(dlock_list(factory, NULL, ignore, NULL, NULL), DLOCK_OK); /* nor is this held back */
 
     be_patient(factory, 1000);
     start(few, inspect_in_thread, factory);
@@ -1143,7 +1149,7 @@ static void test_no_connection_free_is_unavailable(void **state)
         DLOCK_OK);
     faults_set_bool(&w->faults, &w->faults.hang[DLOCK_INSPECT], true);
     pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, inspect_in_thread, hasty), 0);
+    start(&thread, inspect_in_thread, hasty);
     wait_for(faults_get(&w->faults, &w->faults.hanging) == 1);
     dlock_info info;
     dlock_error error;
@@ -1185,7 +1191,7 @@ static void test_threads_exclude_each_other(void **state)
     struct hammer hammer = {.factory = factory, .counter = &counter, .rounds = ROUNDS};
     pthread_t threads[N];
     for (int i = 0; i < N; i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, count_up, &hammer), 0);
+        start(&threads[i], count_up, &hammer);
     for (int i = 0; i < N; i++)
         pthread_join(threads[i], NULL);
     assert_int_equal(counter, N * ROUNDS);

@@ -573,7 +573,7 @@ static void a_session_that_a_pooler_carried_over_a_restart_gives_no_number_again
     server_tell(&server, "kill 0");
     server_tell(&server, "start 0");
     superuser = connect_as_superuser(&server, 0);
-    wait_for(pooler_gets_through()); /* one that has just failed to would end the session */
+    wait_for(pooler_gets_through()); /* a pooler that has just failed to ends the session */
     const dlock_request request = ask(session, DLOCK_ACQUIRE, "next", "owner", LONG_MS);
     assert_status(request, DLOCK_UNAVAILABLE);
     assert_true(request.not_done);
