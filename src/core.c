@@ -25,7 +25,7 @@ static void watch_forks(void)
     pthread_atfork(NULL, NULL, count_fork);
 }
 
-void core_init(struct dlock_factory *core, void (*hint)(struct place *first))
+void core_init(struct dlock_factory *core, const struct watcher_callbacks *tell)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, watch_forks);
@@ -40,7 +40,7 @@ void core_init(struct dlock_factory *core, void (*hint)(struct place *first))
     keeper_init(&core->keeper, &core->mutex);
     courier_init(&core->renewals, &core->mutex, &core->source);
     errands_init(&core->errands, &core->mutex, &core->source, &core->keeper, &core->events);
-    watcher_init(&core->watcher, &core->mutex, &core->lines, &core->source, hint);
+    watcher_init(&core->watcher, &core->mutex, &core->lines, &core->source, tell);
     events_init(&core->events);
 }
 

@@ -44,7 +44,7 @@ struct dlock_factory {
 };
 
 /* Prepares `core`, whose first group of members is set; it has one reference. */
-void core_init(struct dlock_factory *core, void (*hint)(struct place *first));
+void core_init(struct dlock_factory *core, const struct watcher_callbacks *tell);
 
 /* Ends all threads. The mutex must not be held. */
 void core_stop(struct dlock_factory *core);

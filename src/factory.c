@@ -45,7 +45,7 @@ static dlock_status make(const struct session_source *source, dlock_url *url, ch
         owner_machine(core->machine);
     core->defaults = (struct machine_plan){
         .ttl_ms = options->ttl_ms, .retries = options->retries, .interval_ms = options->interval_ms};
-    core_init(core, lock_hint);
+    core_init(core, &lock_callbacks);
     *ret = core;
     return DLOCK_OK;
 }

@@ -133,6 +133,15 @@ void lock_drop_all_events(struct dlock_factory *core)
     drop_events(core, NULL);
 }
 
+static void hint(struct place *place);
+
+/* The thread of a blocking call is to look what there is to do. */
+static void rouse(struct call *call)
+{
+    pthread_cond_signal(&call->wake);
+    watcher_rouse(&call->lock->factory->watcher, &call->place);
+}
+
 /* Who is first in the line now learns that it is its turn. */
 static void leave_line(struct call *call, bool granted)
 {
@@ -140,14 +149,13 @@ static void leave_line(struct call *call, bool granted)
     struct dlock_factory *core = lock->factory;
     struct line *line = call->place.line;
     struct place *next = line_leave(&call->place);
-    if (!line->first) {
-        watcher_settle(&core->watcher, line);
-    } else if (next && granted) {
+    watcher_settle(&core->watcher, line);
+    if (next && granted) {
         struct dlock *waiter = CONTAINER(next, struct call, place)->lock;
         machine_turn(&waiter->machine, lock->machine.plan.ttl_ms, dlock_clock_us(), core_chance(core));
         set_timer(waiter);
     } else if (next) {
-        lock_hint(next);
+        hint(next);
     }
 }
 
@@ -161,7 +169,7 @@ static void finish(struct call *call, dlock_status status)
         leave_line(call, status == DLOCK_OK);
     if (!call->asynchronous) {
         call->done = true;
-        pthread_cond_signal(&call->wake);
+        rouse(call);
         return;
     }
     if (!lock->doomed) {
@@ -186,7 +194,7 @@ static void send(struct call *call, dlock_operation request)
         errands_post(&call->lock->factory->errands, &call->job);
     } else {
         call->ready = true;
-        pthread_cond_signal(&call->wake);
+        rouse(call);
     }
 }
 
@@ -433,7 +441,8 @@ static void timer_due(struct timer *timer, int64_t now)
     }
 }
 
-void lock_hint(struct place *place)
+/* It is the first in its line, and the key may have become free. */
+static void hint(struct place *place)
 {
     struct call *call = CONTAINER(place, struct call, place);
     const enum machine_todo todo = machine_hint(&call->lock->machine);
@@ -443,11 +452,22 @@ void lock_hint(struct place *place)
     }
 }
 
+static bool lend(struct place *alone)
+{
+    struct call *call = CONTAINER(alone, struct call, place);
+    if (call->asynchronous)
+        return false;
+    pthread_cond_signal(&call->wake);
+    return true;
+}
+
+const struct watcher_callbacks lock_callbacks = {.hint = hint, .lend = lend};
+
 void lock_hint_first(struct dlock_factory *core, const char *key)
 {
     struct place *first = line_first(&core->lines, key);
     if (first)
-        lock_hint(first);
+        hint(first);
 }
 
 void lock_cancel(struct dlock *lock)
@@ -527,7 +547,8 @@ void lock_run(struct call *call)
     /* Only an asynchronous call is freed when it ends, which the analyzer does not follow. */
     while (!call->done) { /* NOLINT(clang-analyzer-unix.Malloc) */
         if (!call->ready) {
-            pthread_cond_wait(&call->wake, &core->mutex);
+            if (!watcher_wait(&core->watcher, &call->place))
+                pthread_cond_wait(&call->wake, &core->mutex);
             continue;
         }
         struct parcel parcel;

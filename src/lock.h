@@ -1,7 +1,7 @@
 /* lock.h - one lock at work: drives its state machine with threads, storage and clock.
  *
  * lock_api.c checks what callers give and starts calls here; keeper, couriers and watcher come in through the timer,
- * the jobs and lock_hint. Every function is called with the factory's mutex held unless it says otherwise. */
+ * the jobs and lock_callbacks. Every function is called with the factory's mutex held unless it says otherwise. */
 #ifndef DLOCK_SRC_LOCK_H
 #define DLOCK_SRC_LOCK_H
 
@@ -59,8 +59,8 @@ void lock_cancel(struct dlock *lock);
 /* The same, and of an extend that waits for its turn: the lock is freed, or the factory closed. */
 void lock_abort(struct dlock *lock);
 
-/* It is the first in its line, and the key may have become free. */
-void lock_hint(struct place *place);
+/* What the watcher tells. */
+extern const struct watcher_callbacks lock_callbacks;
 
 /* The key may have become free: tells the first of this process that waits for it. */
 void lock_hint_first(struct dlock_factory *core, const char *key);

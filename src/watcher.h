@@ -1,7 +1,11 @@
 /* watcher.h - the thread that is told by the storage that keys may have become free, and says so to their lines.
  *
  * Started with the first waiter that finds its key busy; its session is its own. If the storage cannot watch, or the
- * session breaks, lines are unwatched and their waiters poll; it tries again every second. */
+ * session breaks, lines are unwatched and their waiters poll; it tries again every second.
+ *
+ * A waiter that is alone reads its hints itself: the thread lends it the session, and rests until something changes. So
+ * no thread is woken between a hint and the request that it leads to (leader and followers: Schmidt et al., "Pattern-
+ * Oriented Software Architecture", volume 2). */
 #ifndef DLOCK_SRC_WATCHER_H
 #define DLOCK_SRC_WATCHER_H
 
@@ -10,19 +14,31 @@
 
 #include <pthread.h>
 
+/* Called with the mutex held. */
+struct watcher_callbacks {
+    void (*hint)(struct place *first);
+    bool (*lend)(struct place *alone); /* true: its thread calls watcher_wait from now on */
+};
+
 struct watcher {
     pthread_mutex_t *mutex; /* guards everything here but the session; held by the caller of want and settle */
     struct lines *lines;
-    void (*hint)(struct place *first); /* called with the mutex held */
-    struct session session;            /* of the thread alone */
-    struct line *queue;                /* lines to look at */
-    int wake;                          /* eventfd */
+    const struct watcher_callbacks *tell;
+    struct session session; /* of the thread, or of whom it is lent to */
+    int descriptor;         /* of the session; -1 = it does not work, or cannot watch */
+    size_t watched_count;   /* lines */
+    struct line *queue;     /* lines to look at */
+    int wake;               /* eventfd */
     pthread_t thread;
     bool started, stopping;
+    const struct place *lent; /* who reads while the thread rests; NULL = nobody */
+    bool in_use;              /* by the one whom it is, or was, lent to */
+    bool asleep;              /* whoever reads waits for something to read, or for `wake` */
+    pthread_cond_t back;      /* it is neither lent nor in use */
 };
 
 void watcher_init(struct watcher *watcher, pthread_mutex_t *mutex, struct lines *lines,
-                  const struct session_source *source, void (*hint)(struct place *first));
+                  const struct session_source *source, const struct watcher_callbacks *tell);
 
 /* Ends the thread. The mutex must not be held. */
 void watcher_stop(struct watcher *watcher);
@@ -33,5 +49,12 @@ void watcher_want(struct watcher *watcher, struct line *line);
 
 /* Somebody left the line: if nobody is in it any more, unwatches and discards it. */
 void watcher_settle(struct watcher *watcher, struct line *line);
+
+/* Waits for hints, and passes them on, in place of the thread. False if it is not lent to this one. The mutex is
+ * released meanwhile. */
+bool watcher_wait(struct watcher *watcher, const struct place *place);
+
+/* Ends a watcher_wait of this one, if there is any. */
+void watcher_rouse(struct watcher *watcher, const struct place *place);
 
 #endif

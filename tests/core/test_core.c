@@ -4,6 +4,7 @@
 #include "lock.h"
 #include "support.h"
 
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -950,6 +951,168 @@ static void test_session_that_cannot_watch_is_asked_again(void **state)
     dlock_free(holder);
 }
 
+/* ---- a waiter that is alone reads its hints itself ---- */
+
+static void *acquire_forever(void *lock)
+{
+    return (void *)(intptr_t)dlock_acquire(lock, &OPTIONS(.wait_ms = DLOCK_WAIT_FOREVER), NULL);
+}
+
+static bool reads_alone(dlock *lock)
+{
+    struct dlock_factory *core = lock->factory;
+    core_lock(core);
+    const bool reads = lock->call && core->watcher.lent == &lock->call->place && core->watcher.asleep;
+    core_unlock(core);
+    return reads;
+}
+
+/* Somebody else holds the key; it waits, told of releases and nearly by nothing else. */
+static void wait_alone(struct world *w, struct waiter *ret, dlock **ret_holder, int *next_place)
+{
+    *ret_holder = make(w->other, "job");
+    acquire(*ret_holder, OPTIONS(.ttl_ms = 600000));
+    ret->lock = make(w->factory, "job");
+    ret->next_place = next_place;
+    start(&ret->thread, wait_in_line, ret);
+    wait_for(reads_alone(ret->lock));
+}
+
+static void test_waiter_that_is_alone_reads_its_hints_itself(void **state)
+{
+    struct world *w = *state;
+    struct waiter waiter;
+    dlock *holder;
+    int next_place = 0;
+    wait_alone(w, &waiter, &holder, &next_place);
+    faults_set(&w->faults, &w->faults.reads, 0);
+    assert_int_equal(dlock_release(holder, NULL), DLOCK_OK);
+    pthread_join(waiter.thread, NULL);
+    assert_in_range(faults_get(&w->faults, &w->faults.reads), 1, INT_MAX);
+    assert_true(pthread_equal(w->faults.first_reader, waiter.thread));
+    wait_for(waiting_for(w->factory, "job") == 0);
+    dlock_free(holder);
+}
+
+static void test_waiter_that_reads_is_cancelled(void **state)
+{
+    struct world *w = *state;
+    dlock *holder = make(w->other, "job"), *lock = make(w->factory, "job");
+    acquire(holder, OPTIONS(.ttl_ms = 600000));
+    pthread_t thread;
+    start(&thread, acquire_forever, lock);
+    wait_for(reads_alone(lock));
+    dlock_cancel(lock);
+    void *status;
+    pthread_join(thread, &status);
+    assert_int_equal((intptr_t)status, DLOCK_CANCELLED);
+    dlock_free(lock);
+    dlock_free(holder);
+}
+
+static void test_waiter_that_reads_stops_when_its_time_is_over(void **state)
+{
+    struct world *w = *state;
+    dlock *holder = make(w->other, "job"), *lock = make(w->factory, "job");
+    acquire(holder, OPTIONS(.ttl_ms = 600000));
+    assert_int_equal(dlock_acquire(lock, &OPTIONS(.wait_ms = 300), NULL), DLOCK_BUSY);
+    dlock_free(lock);
+    dlock_free(holder);
+}
+
+static void test_waiter_is_no_longer_alone(void **state)
+{
+    struct world *w = *state;
+    struct waiter waiter, second;
+    dlock *holder, *other;
+    int next_place = 0;
+    wait_alone(w, &waiter, &holder, &next_place);
+    other = make(w->other, "other");
+    acquire(other, OPTIONS(.ttl_ms = 600000));
+    second = (struct waiter){.lock = make(w->factory, "other"), .next_place = &next_place};
+    start(&second.thread, wait_in_line, &second);
+    wait_for(line_is_watched(w->factory, "other"));
+    assert_false(reads_alone(waiter.lock));
+
+    assert_int_equal(dlock_release(other, NULL), DLOCK_OK);
+    pthread_join(second.thread, NULL);
+    wait_for(reads_alone(waiter.lock)); /* it is alone again */
+    assert_int_equal(dlock_release(holder, NULL), DLOCK_OK);
+    pthread_join(waiter.thread, NULL);
+    dlock_free(other);
+    dlock_free(holder);
+}
+
+static void test_next_in_line_is_alone(void **state)
+{
+    struct world *w = *state;
+    struct waiter second;
+    int next_place = 0;
+    dlock *holder = make(w->other, "job"), *lock = make(w->factory, "job");
+    acquire(holder, OPTIONS(.ttl_ms = 600000));
+    pthread_t thread;
+    start(&thread, acquire_forever, lock);
+    wait_for(reads_alone(lock));
+    second = (struct waiter){.lock = make(w->factory, "job"), .next_place = &next_place};
+    start(&second.thread, wait_in_line, &second);
+    wait_for(waiting_for(w->factory, "job") == 2);
+    dlock_cancel(lock);
+    pthread_join(thread, NULL);
+    wait_for(reads_alone(second.lock));
+    assert_int_equal(dlock_release(holder, NULL), DLOCK_OK);
+    pthread_join(second.thread, NULL);
+    dlock_free(lock);
+    dlock_free(holder);
+}
+
+static void test_thread_waits_for_the_waiter_that_reads(void **state)
+{
+    struct world *w = *state;
+    struct waiter waiter, second;
+    dlock *holder, *other = make(w->other, "other");
+    int next_place = 0;
+    acquire(other, OPTIONS(.ttl_ms = 600000));
+    wait_alone(w, &waiter, &holder, &next_place);
+    faults_set_bool(&w->faults, &w->faults.hang_read, true);
+    assert_int_equal(dlock_release(holder, NULL), DLOCK_OK);
+    wait_for(faults_get(&w->faults, &w->faults.hanging) == 1);
+    second = (struct waiter){.lock = make(w->factory, "other"), .next_place = &next_place};
+    start(&second.thread, wait_in_line, &second);
+    bool wanted = false;
+    wait_for((core_lock(w->factory), wanted = w->factory->watcher.queue != NULL, core_unlock(w->factory), wanted));
+    const int64_t begin = dlock_clock_us();
+    wait_for(dlock_clock_us() > begin + 100000); /* in which a thread that does not wait would go ahead */
+    faults_set_bool(&w->faults, &w->faults.hang_read, false);
+    pthread_join(waiter.thread, NULL);
+    wait_for(line_is_watched(w->factory, "other"));
+    assert_int_equal(faults_get(&w->faults, &w->faults.used_by_two), 0);
+    assert_int_equal(dlock_release(other, NULL), DLOCK_OK);
+    pthread_join(second.thread, NULL);
+    dlock_free(other);
+    dlock_free(holder);
+}
+
+static void test_connection_breaks_while_a_waiter_reads(void **state)
+{
+    struct world *w = *state;
+    struct waiter waiter;
+    dlock *holder, *again = make(w->other, "job");
+    int next_place = 0;
+    wait_alone(w, &waiter, &holder, &next_place);
+    const int opened = faults_get(&w->faults, &w->faults.opened);
+    faults_set_bool(&w->faults, &w->faults.hang[DLOCK_ACQUIRE], true);
+    faults_set(&w->faults, &w->faults.fail_read, 1);
+    assert_int_equal(dlock_release(holder, NULL), DLOCK_OK);
+    acquire(again, OPTIONS(.ttl_ms = 600000)); /* before the waiter */
+    faults_set_bool(&w->faults, &w->faults.hang[DLOCK_ACQUIRE], false);
+    wait_for(faults_get(&w->faults, &w->faults.opened) > opened); /* by the thread, since the hint did not arrive */
+    wait_for(reads_alone(waiter.lock));
+    assert_int_equal(dlock_release(again, NULL), DLOCK_OK);
+    pthread_join(waiter.thread, NULL);
+    dlock_free(again);
+    dlock_free(holder);
+}
+
 static void test_unavailable_while_waiting_is_retried(void **state)
 {
     struct world *w = *state;
@@ -958,11 +1121,6 @@ static void test_unavailable_while_waiting_is_retried(void **state)
     acquire(lock, OPTIONS(.wait_ms = 60000, .interval_ms = 20));
     assert_int_equal(w->faults.seen[DLOCK_ACQUIRE], 4);
     dlock_free(lock);
-}
-
-static void *acquire_forever(void *lock)
-{
-    return (void *)(intptr_t)dlock_acquire(lock, &OPTIONS(.wait_ms = DLOCK_WAIT_FOREVER), NULL);
 }
 
 static void test_cancel_from_another_thread(void **state)
@@ -1425,6 +1583,13 @@ int main(void)
         CASE(test_waiter_goes_on_when_the_ttl_of_a_dead_holder_ends),
         CASE(test_waiter_polls_while_nothing_can_be_watched),
         CASE(test_session_that_cannot_watch_is_asked_again),
+        CASE(test_waiter_that_is_alone_reads_its_hints_itself),
+        CASE(test_waiter_that_reads_is_cancelled),
+        CASE(test_waiter_that_reads_stops_when_its_time_is_over),
+        CASE(test_waiter_is_no_longer_alone),
+        CASE(test_next_in_line_is_alone),
+        CASE(test_thread_waits_for_the_waiter_that_reads),
+        CASE(test_connection_breaks_while_a_waiter_reads),
         CASE(test_unavailable_while_waiting_is_retried),
         CASE(test_cancel_from_another_thread),
         CASE(test_next_in_line_asks_when_the_first_gives_up),

@@ -16,6 +16,7 @@ struct session {
     dlock_request *const *begun;
     size_t begun_count;
     int begun_fd; /* an eventfd, which says that something was begun */
+    bool watches; /* some thread is at it: guarded by the mutex of the faults */
 };
 
 static dlock_status open_session(void *memory, const dlock_url *url, const dlock_storage_options *options,
@@ -157,22 +158,61 @@ static int watch_fd(void *memory)
     return unwatchable ? -1 : faults->below->watch_fd(session->below);
 }
 
+static void enter_watch(struct session *session)
+{
+    pthread_mutex_lock(&session->faults->mutex);
+    session->faults->used_by_two += session->watches;
+    session->watches = true;
+    pthread_mutex_unlock(&session->faults->mutex);
+}
+
+static void leave_watch(struct session *session)
+{
+    pthread_mutex_lock(&session->faults->mutex);
+    session->watches = false;
+    pthread_mutex_unlock(&session->faults->mutex);
+}
+
 static dlock_status watch(void *memory, const char *key, dlock_error *error)
 {
     struct session *session = memory;
-    return session->faults->below->watch(session->below, key, error);
+    enter_watch(session);
+    const dlock_status status = session->faults->below->watch(session->below, key, error);
+    leave_watch(session);
+    return status;
 }
 
 static void unwatch(void *memory, const char *key)
 {
     struct session *session = memory;
+    enter_watch(session);
     session->faults->below->unwatch(session->below, key);
+    leave_watch(session);
+}
+
+static bool read_fails(struct faults *faults)
+{
+    pthread_mutex_lock(&faults->mutex);
+    if (faults->reads++ == 0)
+        faults->first_reader = pthread_self();
+    faults->hanging++;
+    while (faults->hang_read)
+        pthread_cond_wait(&faults->changed, &faults->mutex);
+    faults->hanging--;
+    const bool fails = take(&faults->fail_read);
+    pthread_mutex_unlock(&faults->mutex);
+    return fails;
 }
 
 static dlock_status watch_read(void *memory, void (*hint)(void *arg, const char *key), void *arg, dlock_error *error)
 {
     struct session *session = memory;
-    return session->faults->below->watch_read(session->below, hint, arg, error);
+    enter_watch(session);
+    const dlock_status status = read_fails(session->faults)
+                                    ? dlock_error_set(error, DLOCK_UNAVAILABLE, "the connection is gone")
+                                    : session->faults->below->watch_read(session->below, hint, arg, error);
+    leave_watch(session);
+    return status;
 }
 
 void faults_init(struct faults *faults, const char *url)

@@ -24,9 +24,14 @@ struct faults {
     int lose_request[OPERATIONS]; /* so many of the next are not carried out and get no answer */
     int lose_reply[OPERATIONS];   /* so many of the next are carried out and get no answer */
     int fail_open;
-    bool unwatchable;                 /* watch_fd says -1 */
+    bool unwatchable; /* watch_fd says -1 */
+    bool hang_read;   /* watch_read, until it is cleared */
+    int fail_read;    /* so many of the next watch_read do not reach it */
+    int reads;        /* of hints, and the thread of the first */
+    pthread_t first_reader;
     int opened, descriptors;          /* sessions that were, and how often watch_fd was asked */
     int hanging;                      /* threads that hang now */
+    int used_by_two;                  /* how often a session that watches was, at once */
     int seen[OPERATIONS];             /* requests that came */
     int batches, batch_max;           /* calls of execute */
     int64_t last_at;                  /* when the last request came */
