@@ -58,7 +58,7 @@ const flags = ['-std=gnu11', '-O2', '-Wall', '-Wextra', '-Werror', '-fPIC', '-sh
   '-DNAPI_VERSION=8', '-isystem', require('node-api-headers').include_dir, ...headers]
 if (build) flags.push(`-DDLOCK_NODE_MODULES="${path.join(build, 'storages')}"`)
 flags.push(...words(process.env.CFLAGS ?? ''))
-const sources = ['addon.c', 'asker.c', 'factory.c'].map((name) => path.join(root, 'src', name))
+const sources = ['addon.c', 'asker.c', 'factory.c', 'lookout.c'].map((name) => path.join(root, 'src', name))
 
 fs.mkdirSync(path.dirname(target), { recursive: true })
 const done = run(process.env.CC || 'cc', [...flags, ...sources, '-o', `${target}.new`, ...words(pkgConfig(build, '--libs')),

@@ -138,7 +138,7 @@ static napi_value started(napi_env env, struct handle *handle, dlock_status stat
 {
     if (status != DLOCK_OK)
         return throw_error(env, error);
-    factory_enter_loop(handle->factory);
+    factory_call_started(handle->factory);
     return NULL;
 }
 

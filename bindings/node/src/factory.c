@@ -26,6 +26,18 @@ void factory_leave_loop(struct factory *factory)
         uv_unref(factory->poll);
 }
 
+void factory_call_started(struct factory *factory)
+{
+    factory_enter_loop(factory);
+    lookout_call_started(&factory->lookout);
+}
+
+static void call_ended(struct factory *factory)
+{
+    lookout_call_ended(&factory->lookout);
+    factory_leave_loop(factory);
+}
+
 /* ---- telling JavaScript ------------------------------------------------------------------------------------------ */
 
 static napi_value text(napi_env env, const char *text)
@@ -111,7 +123,7 @@ static void report_events(struct factory *factory)
         if (events[i].type == DLOCK_EVENT_LOST) {
             tell(factory, NEWS_LOST, (double)(uintptr_t)events[i].lock, &events[i].error, NULL);
         } else {
-            factory_leave_loop(factory);
+            call_ended(factory);
             tell(factory, NEWS_DONE, (double)(uintptr_t)events[i].tag, &events[i].error, NULL);
         }
 }
@@ -196,6 +208,15 @@ static void close_handle(uv_handle_t **handle)
     *handle = NULL;
 }
 
+/* From now on the loop has nothing to do with the descriptor of events. */
+static void leave_events(struct factory *factory)
+{
+    uv_poll_stop(factory->poll);
+    close_handle(&factory->poll);
+    lookout_stop(&factory->lookout);
+    close_handle(&factory->lookout.idle);
+}
+
 static void free_handle(struct handle *handle)
 {
     struct factory *factory = handle->factory;
@@ -222,8 +243,7 @@ void factory_close(struct factory *factory, struct question *question)
 {
     factory->closing = true;
     /* Before the other thread closes the descriptor. */
-    uv_poll_stop(factory->poll);
-    close_handle(&factory->poll);
+    leave_events(factory);
     uv_ref(factory->async);
     if (asker_post(&factory->asker, question))
         return;
@@ -261,8 +281,7 @@ static void environment_ends(napi_async_cleanup_hook_handle hook, void *arg)
     if (!factory->closing) {
         detach_all(factory);
         factory->closing = true;
-        uv_poll_stop(factory->poll);
-        close_handle(&factory->poll);
+        leave_events(factory);
         struct question *question = factory->asker.started ? question_new(QUESTION_CLOSE, 0, "") : NULL;
         if (!question || !asker_post(&factory->asker, question))
             dlock_factory_close(factory->core);
@@ -287,6 +306,12 @@ static void handed_over(struct factory *factory, uv_handle_t *handle)
     factory->references++;
 }
 
+static void loop_turned(uv_handle_t *idle)
+{
+    struct factory *factory = uv_handle_get_data(idle);
+    lookout_turn(&factory->lookout);
+}
+
 /* Puts the factory into the loop. */
 static bool join_loop(struct factory *factory)
 {
@@ -294,14 +319,19 @@ static bool join_loop(struct factory *factory)
     if (napi_get_uv_event_loop(factory->env, (struct uv_loop_s **)&loop) != napi_ok)
         return false;
     const int fd = dlock_factory_fd(factory->core);
-    uv_handle_t *poll = new_handle(factory, UV_POLL), *async = new_handle(factory, UV_ASYNC);
-    if (fd < 0 || !poll || !async || uv_poll_init(loop, poll, fd) != 0) {
+    uv_handle_t *poll = new_handle(factory, UV_POLL), *async = new_handle(factory, UV_ASYNC),
+                *idle = new_handle(factory, UV_IDLE);
+    if (fd < 0 || !poll || !async || !idle || uv_poll_init(loop, poll, fd) != 0) {
         free(poll);
         free(async);
+        free(idle);
         return false;
     }
     handed_over(factory, poll);
     factory->poll = poll;
+    uv_idle_init(loop, idle); /* always succeeds */
+    handed_over(factory, idle);
+    factory->lookout = (struct lookout){.idle = idle, .turn = loop_turned};
     if (uv_async_init(loop, async, answers_ready) != 0) {
         free(async);
         return false;
@@ -336,6 +366,7 @@ struct factory *factory_open(napi_env env, const char *url, const dlock_factory_
     *error = (dlock_error){.status = DLOCK_NOMEM, .message = "the event loop does not take the factory's descriptor"};
     dlock_factory_close(factory->core);
     close_handle(&factory->poll);
+    close_handle(&factory->lookout.idle);
     close_handle(&factory->async);
     unreference(factory);
     return NULL;

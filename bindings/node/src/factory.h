@@ -6,6 +6,7 @@
 #define DLOCK_NODE_FACTORY_H
 
 #include "asker.h"
+#include "lookout.h"
 #include "loop.h"
 
 #include <node_api.h>
@@ -23,8 +24,9 @@ struct factory {
     struct handle *handles;
     struct handle *orphans; /* collected while the factory was being closed in another thread */
     struct asker asker;
-    uv_handle_t *poll;  /* watches the descriptor of events */
-    uv_handle_t *async; /* wakes the loop for answers of the asker */
+    uv_handle_t *poll;      /* watches the descriptor of events */
+    uv_handle_t *async;     /* wakes the loop for answers of the asker */
+    struct lookout lookout; /* for the answer of a call that is alone */
     napi_async_context context;
     napi_ref tell;
     napi_async_cleanup_hook_handle hook;
@@ -49,6 +51,9 @@ void factory_close(struct factory *factory, struct question *question);
 
 /* Nobody in JavaScript has the factory any more, so nobody has its locks. */
 void factory_drop(struct factory *factory);
+
+/* A call of libdlock has started, whose end is an event. */
+void factory_call_started(struct factory *factory);
 
 /* One reason more, or less, for the loop to go on: a call that runs, a hold that somebody cares for. */
 void factory_enter_loop(struct factory *factory);

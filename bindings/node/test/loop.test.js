@@ -8,6 +8,7 @@ const fs = require('node:fs')
 const os = require('node:os')
 const path = require('node:path')
 const { after, before, describe, test } = require('node:test')
+const { setTimeout: pause } = require('node:timers/promises')
 const { Worker } = require('node:worker_threads')
 
 const LocksFactory = require('..')
@@ -76,6 +77,20 @@ describe('in the event loop', () => {
     assert.equal((await factory.inspect('goes on'))?.owner, owner)
     await factory.break('goes on')
     assert.deepEqual(await child, { code: 0, stdout: 'obtained\nlost\n', stderr: '' })
+  })
+
+  test('the loop sleeps while a lock waits', async () => {
+    const busy = factory.createLock('sleeps')
+    const waiter = factory.createLock('sleeps')
+    await busy.lock({ ttl: 600 })
+    const waiting = waiter.lock({ wait: Infinity })
+    const before = process.cpuUsage()
+    await pause(1000)
+    const { user, system } = process.cpuUsage(before)
+    assert.ok(user + system < 500000, `${user + system} us of the processor in a second without work`)
+    await busy.unlock()
+    await waiting
+    await waiter.unlock()
   })
 
   test('unlock stands behind none of a thousand that wait, and the pool of threads is free', { timeout: 120000 }, async () => {
