@@ -25,13 +25,13 @@ import os
 import platform
 import random
 import re
+import select
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.parse
 
@@ -312,10 +312,8 @@ class Program:
             pass  # its answer will say so
 
     def answer(self):
-        patience = threading.Timer(PATIENCE, self.process.kill)
-        patience.start()
-        line = self.process.stdout.readline()
-        patience.cancel()
+        answered, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
+        line = self.process.stdout.readline() if answered else ''
         if not line:
             raise server.Failure('%s ended, or gave no answer within %d s; %s has what it said' %
                                  (self.name, PATIENCE, os.path.join(PLACE, self.name + '.log')))
@@ -376,7 +374,8 @@ class Field:
 
 def hand_over(kind, url, holder):
     """From the release to the grant of a waiter in another process. The pause before is by chance, since those who look in
-    intervals would otherwise always be met at the same moment of one."""
+    intervals would otherwise always be met at the same moment of one. Nothing is read here in between, since whoever is
+    woken for that takes the processor from those who are measured."""
     chance = random.Random(options.seed)
     took = []
     with Program(kind, url) as waiter:
@@ -384,8 +383,9 @@ def hand_over(kind, url, holder):
             holder.ask('acquire', 'hand-over')
             waiter.order('acquire', 'hand-over')
             time.sleep(0.05 + 0.1 * chance.random())
-            released = holder.ask('release')['at_us']
-            took.append(waiter.answer()['at_us'] - released)
+            holder.order('release')
+            granted = waiter.answer()['at_us']
+            took.append(granted - holder.answer()['at_us'])
             waiter.ask('release')
     return {'handover_us': sorted(took[1:])}  # the first is to warm up
 
