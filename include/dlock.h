@@ -271,8 +271,8 @@ DLOCK_API dlock_status dlock_acquire_start(dlock *lock, const dlock_acquire_opti
 DLOCK_API dlock_status dlock_extend_start(dlock *lock, uint32_t ttl_ms, void *tag, dlock_error *error);
 DLOCK_API dlock_status dlock_release_start(dlock *lock, void *tag, dlock_error *error);
 
-/* A descriptor that is readable while an event waits, or an answer that dlock_factory_events has to read first; for
- * poll, epoll and the like. Owned by the factory; do not read it. -1 = out of descriptors. */
+/* A descriptor that is readable while an event waits, or an answer or a hint that dlock_factory_events has to read
+ * first; for poll, epoll and the like. Owned by the factory; do not read it. -1 = out of descriptors. */
 DLOCK_API int dlock_factory_fd(dlock_factory *factory);
 
 /* Takes up to `max` waiting events, oldest first, and returns how many, which may be none also when the descriptor was

@@ -113,3 +113,8 @@ bool events_watch(struct events *events, int descriptor)
 {
     return events->descriptor >= 0 && watch(events->descriptor, descriptor);
 }
+
+void events_unwatch(struct events *events, int descriptor)
+{
+    epoll_ctl(events->descriptor, EPOLL_CTL_DEL, descriptor, NULL);
+}

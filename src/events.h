@@ -38,4 +38,7 @@ int events_descriptor(struct events *events);
 /* The descriptor is readable also while this one is, until that is closed. False if there is none. */
 bool events_watch(struct events *events, int descriptor);
 
+/* From now on it is not. */
+void events_unwatch(struct events *events, int descriptor);
+
 #endif

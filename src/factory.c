@@ -411,6 +411,7 @@ size_t dlock_factory_events(dlock_factory *core, dlock_event *ret, size_t max)
     events_hush(&core->events);
     errands_attend(&core->errands);
     errands_read(&core->errands);
+    watcher_read(&core->watcher);
     errands_send(&core->errands);
     const size_t count = events_take(&core->events, ret, max);
     core_unlock(core);

@@ -7,14 +7,25 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define RETRY_MS 1000
+#define RETRY_MS    1000
+#define PATIENCE_US 50000
 
 void watcher_init(struct watcher *watcher, pthread_mutex_t *mutex, struct lines *lines,
-                  const struct session_source *source, const struct watcher_callbacks *tell)
+                  const struct session_source *source, struct events *events, const struct watcher_callbacks *tell)
 {
-    *watcher = (struct watcher){
-        .mutex = mutex, .lines = lines, .tell = tell, .session = {.source = source}, .descriptor = -1, .wake = -1};
-    pthread_cond_init(&watcher->back, NULL);
+    *watcher = (struct watcher){.mutex = mutex,
+                                .lines = lines,
+                                .events = events,
+                                .tell = tell,
+                                .session = {.source = source},
+                                .descriptor = -1,
+                                .wake = -1,
+                                .patience_us = PATIENCE_US};
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&watcher->back, &monotonic);
+    pthread_condattr_destroy(&monotonic);
 }
 
 void watcher_deinit(struct watcher *watcher)
@@ -121,8 +132,16 @@ static void unwatch_line(struct watcher *watcher, struct line *line)
     look_at(watcher, line);
 }
 
+static void stop_sharing(struct watcher *watcher)
+{
+    if (watcher->shared)
+        events_unwatch(watcher->events, watcher->descriptor);
+    watcher->shared = false;
+}
+
 static void lose_session(struct watcher *watcher)
 {
+    stop_sharing(watcher);
     session_close(&watcher->session);
     watcher->descriptor = -1;
     for_each_line(watcher, unwatch_line);
@@ -161,10 +180,11 @@ static void prepare(struct watcher *watcher)
     discard_empty(watcher);
 }
 
-/* Waits for something to read, and reads it. The mutex is held before and after. */
-static void wait_and_read(struct watcher *watcher)
+/* Waits until there is something to read; false = there may be something else to do. The mutex is held before and
+ * after.
+ */
+static bool await(struct watcher *watcher)
 {
-    const dlock_storage *storage = watcher->session.source->storage;
     struct pollfd polled[2] = {{.fd = watcher->wake, .events = POLLIN}, {.fd = watcher->descriptor, .events = POLLIN}};
     watcher->asleep = true;
     pthread_mutex_unlock(watcher->mutex);
@@ -174,8 +194,13 @@ static void wait_and_read(struct watcher *watcher)
         eventfd_read(watcher->wake, &ignored);
     pthread_mutex_lock(watcher->mutex);
     watcher->asleep = false;
-    if (!polled[1].revents)
-        return;
+    return polled[1].revents;
+}
+
+/* The mutex is held before and after. */
+static void read_hints(struct watcher *watcher)
+{
+    const dlock_storage *storage = watcher->session.source->storage;
     pthread_mutex_unlock(watcher->mutex);
     const bool working = storage->watch_read(watcher->session.memory, hint_key, watcher, NULL) == DLOCK_OK;
     pthread_mutex_lock(watcher->mutex);
@@ -183,7 +208,7 @@ static void wait_and_read(struct watcher *watcher)
         lose_session(watcher);
 }
 
-/* ---- the session is lent to a waiter that is alone ----------------------------------------------------------------
+/* ---- a waiter that is alone reads ---------------------------------------------------------------------------------
  */
 
 /* The only one who waits, if there is one. */
@@ -198,16 +223,12 @@ static struct place *find_alone(const struct watcher *watcher)
     return line->first == line->last ? line->first : NULL;
 }
 
-/* Rests while such a waiter reads. False if there is none. */
-static bool lend(struct watcher *watcher)
+/* Rests while a waiter reads that is alone and blocks. */
+static void rest(struct watcher *watcher, const struct place *alone)
 {
-    struct place *alone = watcher->stopping ? NULL : find_alone(watcher);
-    if (!alone || !watcher->tell->lend(alone))
-        return false;
     watcher->lent = alone;
     while (watcher->lent || watcher->in_use)
         pthread_cond_wait(&watcher->back, watcher->mutex);
-    return true;
 }
 
 bool watcher_wait(struct watcher *watcher, const struct place *place)
@@ -215,11 +236,37 @@ bool watcher_wait(struct watcher *watcher, const struct place *place)
     if (watcher->lent != place)
         return false;
     watcher->in_use = true;
-    wait_and_read(watcher);
+    if (await(watcher))
+        read_hints(watcher);
     watcher->in_use = false;
     if (!watcher->lent)
         pthread_cond_signal(&watcher->back);
     return true;
+}
+
+/* Gives those who look for events some time to read. False if they have, since there had been `reads`. */
+static bool is_left_to_thread(struct watcher *watcher, unsigned reads)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    const int64_t nanoseconds = until.tv_nsec + watcher->patience_us * 1000;
+    until.tv_sec += nanoseconds / 1000000000;
+    until.tv_nsec = nanoseconds % 1000000000;
+    int over = 0;
+    while (watcher->shared && watcher->reads == reads && !watcher->queue && !watcher->stopping && over == 0)
+        over = pthread_cond_timedwait(&watcher->back, watcher->mutex, &until);
+    return watcher->reads == reads;
+}
+
+void watcher_read(struct watcher *watcher)
+{
+    if (!watcher->shared || watcher->in_use)
+        return;
+    watcher->in_use = true;
+    read_hints(watcher);
+    watcher->in_use = false;
+    watcher->reads++;
+    pthread_cond_signal(&watcher->back);
 }
 
 void watcher_rouse(struct watcher *watcher, const struct place *place)
@@ -231,14 +278,32 @@ void watcher_rouse(struct watcher *watcher, const struct place *place)
 /* ---- the thread ---------------------------------------------------------------------------------------------------
  */
 
+static void wait_and_read(struct watcher *watcher)
+{
+    const unsigned reads = watcher->reads;
+    bool readable = await(watcher);
+    if (readable && watcher->shared)
+        readable = is_left_to_thread(watcher, reads);
+    stop_sharing(watcher);
+    while (watcher->in_use)
+        pthread_cond_wait(&watcher->back, watcher->mutex);
+    if (readable && watcher->session.memory)
+        read_hints(watcher);
+}
+
 static void *watch(void *arg)
 {
     struct watcher *watcher = arg;
     pthread_mutex_lock(watcher->mutex);
     while (!watcher->stopping) {
         prepare(watcher);
-        if (!lend(watcher))
-            wait_and_read(watcher);
+        struct place *alone = watcher->stopping ? NULL : find_alone(watcher);
+        if (alone && watcher->tell->lend(alone)) {
+            rest(watcher, alone);
+            continue;
+        }
+        watcher->shared = alone && events_watch(watcher->events, watcher->descriptor);
+        wait_and_read(watcher);
     }
     pthread_mutex_unlock(watcher->mutex);
     return NULL;

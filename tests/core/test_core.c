@@ -98,9 +98,10 @@ static bool is_free(dlock_factory *factory, const char *key)
 static dlock_event next_event(dlock_factory *factory)
 {
     struct pollfd fd = {.fd = dlock_factory_fd(factory), .events = POLLIN};
-    assert_int_equal(poll(&fd, 1, 30000), 1);
     dlock_event event;
-    assert_int_equal(dlock_factory_events(factory, &event, 1), 1);
+    do {
+        assert_int_equal(poll(&fd, 1, 30000), 1);
+    } while (dlock_factory_events(factory, &event, 1) == 0); /* it was something to read */
     return event;
 }
 
@@ -597,6 +598,7 @@ static void be_patient(dlock_factory *factory, int64_t patience_us)
     core_lock(factory);
     factory->exchange.patience_us = patience_us;
     factory->errands.patience_us = patience_us;
+    factory->watcher.patience_us = patience_us;
     core_unlock(factory);
 }
 
@@ -1113,6 +1115,109 @@ static void test_connection_breaks_while_a_waiter_reads(void **state)
     dlock_free(holder);
 }
 
+static bool is_shared(dlock_factory *core)
+{
+    core_lock(core);
+    const bool shared = core->watcher.shared && core->watcher.asleep;
+    core_unlock(core);
+    return shared;
+}
+
+/* Somebody else holds the key; an asynchronous call waits for it, whose hints come to those who look for events. */
+static dlock *wait_for_events(struct world *w, dlock **ret_holder)
+{
+    dlock *lock = make(w->factory, "job");
+    *ret_holder = make(w->other, "job");
+    acquire(*ret_holder, OPTIONS(.ttl_ms = 600000));
+    assert_true(dlock_factory_fd(w->factory) >= 0);
+    assert_int_equal(dlock_acquire_start(lock, &OPTIONS(.wait_ms = DLOCK_WAIT_FOREVER), NULL, NULL), DLOCK_OK);
+    wait_for(is_shared(w->factory));
+    return lock;
+}
+
+static void test_who_looks_for_events_reads_hints(void **state)
+{
+    struct world *w = *state;
+    dlock *holder, *lock = wait_for_events(w, &holder);
+    be_patient(w->factory, INT64_C(600000000));
+    faults_set(&w->faults, &w->faults.reads, 0);
+    assert_int_equal(dlock_release(holder, NULL), DLOCK_OK);
+    assert_int_equal(next_event(w->factory).type, DLOCK_EVENT_ACQUIRED);
+    assert_true(pthread_equal(w->faults.first_reader, pthread_self()));
+    assert_int_equal(dlock_release(lock, NULL), DLOCK_OK);
+    dlock_free(lock);
+    dlock_free(holder);
+}
+
+static void test_hints_are_read_though_nobody_looks_for_events(void **state)
+{
+    struct world *w = *state;
+    dlock *holder, *lock = wait_for_events(w, &holder);
+    be_patient(w->factory, 1000);
+    assert_int_equal(dlock_release(holder, NULL), DLOCK_OK);
+    wait_for(!is_free(w->other, "job"));
+    assert_int_equal(next_event(w->factory).type, DLOCK_EVENT_ACQUIRED);
+    dlock_free(lock);
+    dlock_free(holder);
+}
+
+static void test_connection_breaks_before_who_looks_for_events(void **state)
+{
+    struct world *w = *state;
+    dlock *holder, *lock = wait_for_events(w, &holder), *again = make(w->other, "job");
+    be_patient(w->factory, INT64_C(600000000));
+    const int opened = faults_get(&w->faults, &w->faults.opened);
+    faults_set_bool(&w->faults, &w->faults.hang[DLOCK_ACQUIRE], true);
+    faults_set(&w->faults, &w->faults.fail_read, 1);
+    assert_int_equal(dlock_release(holder, NULL), DLOCK_OK);
+    acquire(again, OPTIONS(.ttl_ms = 600000)); /* before the one who waits */
+    dlock_event event;
+    wait_for(dlock_factory_events(w->factory, &event, 1) == 0 && faults_get(&w->faults, &w->faults.opened) > opened);
+    faults_set_bool(&w->faults, &w->faults.hang[DLOCK_ACQUIRE], false);
+    wait_for(is_shared(w->factory));
+    assert_int_equal(dlock_release(again, NULL), DLOCK_OK);
+    assert_int_equal(next_event(w->factory).type, DLOCK_EVENT_ACQUIRED);
+    dlock_free(lock);
+    dlock_free(again);
+    dlock_free(holder);
+}
+
+static void *take_an_event(void *factory)
+{
+    assert_int_equal(next_event(factory).type, DLOCK_EVENT_ACQUIRED);
+    return NULL;
+}
+
+static void test_thread_waits_for_who_looks_for_events(void **state)
+{
+    struct world *w = *state;
+    struct waiter second;
+    dlock *holder, *lock = wait_for_events(w, &holder), *other = make(w->other, "other");
+    int next_place = 0;
+    acquire(other, OPTIONS(.ttl_ms = 600000));
+    be_patient(w->factory, INT64_C(600000000));
+    faults_set_bool(&w->faults, &w->faults.hang_read, true);
+    pthread_t reader;
+    start(&reader, take_an_event, w->factory);
+    assert_int_equal(dlock_release(holder, NULL), DLOCK_OK);
+    wait_for(faults_get(&w->faults, &w->faults.hanging) == 1);
+    second = (struct waiter){.lock = make(w->factory, "other"), .next_place = &next_place};
+    start(&second.thread, wait_in_line, &second);
+    bool wanted = false;
+    wait_for((core_lock(w->factory), wanted = w->factory->watcher.queue != NULL, core_unlock(w->factory), wanted));
+    const int64_t begin = dlock_clock_us();
+    wait_for(dlock_clock_us() > begin + 100000); /* in which a thread that does not wait would go ahead */
+    faults_set_bool(&w->faults, &w->faults.hang_read, false);
+    pthread_join(reader, NULL);
+    wait_for(line_is_watched(w->factory, "other"));
+    assert_int_equal(faults_get(&w->faults, &w->faults.used_by_two), 0);
+    assert_int_equal(dlock_release(other, NULL), DLOCK_OK);
+    pthread_join(second.thread, NULL);
+    dlock_free(lock);
+    dlock_free(other);
+    dlock_free(holder);
+}
+
 static void test_unavailable_while_waiting_is_retried(void **state)
 {
     struct world *w = *state;
@@ -1590,6 +1695,10 @@ int main(void)
         CASE(test_next_in_line_is_alone),
         CASE(test_thread_waits_for_the_waiter_that_reads),
         CASE(test_connection_breaks_while_a_waiter_reads),
+        CASE(test_who_looks_for_events_reads_hints),
+        CASE(test_hints_are_read_though_nobody_looks_for_events),
+        CASE(test_connection_breaks_before_who_looks_for_events),
+        CASE(test_thread_waits_for_who_looks_for_events),
         CASE(test_unavailable_while_waiting_is_retried),
         CASE(test_cancel_from_another_thread),
         CASE(test_next_in_line_asks_when_the_first_gives_up),
