@@ -180,9 +180,7 @@ static void prepare(struct watcher *watcher)
     discard_empty(watcher);
 }
 
-/* Waits until there is something to read; false = there may be something else to do. The mutex is held before and
- * after.
- */
+/* Waits until there is something to read; false = there may be something else to do. Releases the mutex meanwhile. */
 static bool await(struct watcher *watcher)
 {
     struct pollfd polled[2] = {{.fd = watcher->wake, .events = POLLIN}, {.fd = watcher->descriptor, .events = POLLIN}};
@@ -197,7 +195,7 @@ static bool await(struct watcher *watcher)
     return polled[1].revents;
 }
 
-/* The mutex is held before and after. */
+/* Releases the mutex meanwhile. */
 static void read_hints(struct watcher *watcher)
 {
     const dlock_storage *storage = watcher->session.source->storage;

@@ -23,7 +23,8 @@ struct watcher_callbacks {
 };
 
 struct watcher {
-    pthread_mutex_t *mutex; /* guards everything here but the session; held by the caller of want and settle */
+    pthread_mutex_t
+        *mutex; /* guards everything here but the session; held by the caller of all but init, stop, deinit */
     struct lines *lines;
     struct events *events;
     const struct watcher_callbacks *tell;
@@ -53,7 +54,8 @@ void watcher_deinit(struct watcher *watcher);
 /* The waiters of this line want hints. Without threads, memory or a storage that can watch, they poll. */
 void watcher_want(struct watcher *watcher, struct line *line);
 
-/* Somebody left the line: if nobody is in it any more, unwatches and discards it. */
+/* Somebody left the line: if nobody is in it any more, unwatches and discards it. If it was the one who reads, the
+ * thread looks who is to read now. */
 void watcher_settle(struct watcher *watcher, struct line *line);
 
 /* Waits for hints, and passes them on, in place of the thread. False if it is not lent to this one. The mutex is

@@ -853,6 +853,13 @@ static void *wait_in_line(void *arg)
     return NULL;
 }
 
+static void start_waiter(struct waiter *ret, dlock_factory *factory, const char *key, int *next_place)
+{
+    ret->lock = make(factory, key);
+    ret->next_place = next_place;
+    start(&ret->thread, wait_in_line, ret);
+}
+
 static int waiting_for(dlock_factory *factory, const char *key)
 {
     int count = 0;
@@ -872,8 +879,7 @@ static void test_waiters_of_one_process_are_served_in_order(void **state)
     struct waiter waiters[N];
     int next_place = 0;
     for (int i = 0; i < N; i++) {
-        waiters[i] = (struct waiter){.lock = make(w->factory, "job"), .next_place = &next_place};
-        start(&waiters[i].thread, wait_in_line, &waiters[i]);
+        start_waiter(&waiters[i], w->factory, "job", &next_place);
         wait_for(waiting_for(w->factory, "job") == i + 1);
     }
     /* Only the first asks: once at first, once when it is watched, and then as seldom as the interval says. */
@@ -917,10 +923,10 @@ static void test_waiter_polls_while_nothing_can_be_watched(void **state)
     struct world *w = *state;
     int next_place = 0;
     dlock *holder = make(w->other, "job");
-    struct waiter waiter = {.lock = make(w->factory, "job"), .next_place = &next_place};
+    struct waiter waiter;
     acquire(holder, OPTIONS(.ttl_ms = 60000));
     faults_set_bool(&w->faults, &w->faults.hang[DLOCK_ACQUIRE], true);
-    start(&waiter.thread, wait_in_line, &waiter);
+    start_waiter(&waiter, w->factory, "job", &next_place);
     wait_for(faults_get(&w->faults, &w->faults.hanging) == 1);
     faults_set(&w->faults, &w->faults.fail_open, 1000000); /* the caller's session is open, the watcher's is not */
     faults_set_bool(&w->faults, &w->faults.hang[DLOCK_ACQUIRE], false);
@@ -939,10 +945,10 @@ static void test_session_that_cannot_watch_is_asked_again(void **state)
     struct world *w = *state;
     int next_place = 0;
     dlock *holder = make(w->other, "job");
-    struct waiter waiter = {.lock = make(w->factory, "job"), .next_place = &next_place};
+    struct waiter waiter;
     acquire(holder, OPTIONS(.ttl_ms = 60000));
     faults_set_bool(&w->faults, &w->faults.unwatchable, true);
-    start(&waiter.thread, wait_in_line, &waiter);
+    start_waiter(&waiter, w->factory, "job", &next_place);
     wait_for(faults_get(&w->faults, &w->faults.descriptors) >= 3);
     assert_int_equal(faults_get(&w->faults, &w->faults.opened), 2); /* the caller's and the watcher's */
     assert_false(line_is_watched(w->factory, "job"));
@@ -960,6 +966,15 @@ static void *acquire_forever(void *lock)
     return (void *)(intptr_t)dlock_acquire(lock, &OPTIONS(.wait_ms = DLOCK_WAIT_FOREVER), NULL);
 }
 
+/* Ends what acquire_forever does in the thread. */
+static void cancel(dlock *lock, pthread_t thread)
+{
+    void *status;
+    dlock_cancel(lock);
+    pthread_join(thread, &status);
+    assert_int_equal((intptr_t)status, DLOCK_CANCELLED);
+}
+
 static bool reads_alone(dlock *lock)
 {
     struct dlock_factory *core = lock->factory;
@@ -974,9 +989,7 @@ static void wait_alone(struct world *w, struct waiter *ret, dlock **ret_holder, 
 {
     *ret_holder = make(w->other, "job");
     acquire(*ret_holder, OPTIONS(.ttl_ms = 600000));
-    ret->lock = make(w->factory, "job");
-    ret->next_place = next_place;
-    start(&ret->thread, wait_in_line, ret);
+    start_waiter(ret, w->factory, "job", next_place);
     wait_for(reads_alone(ret->lock));
 }
 
@@ -1004,10 +1017,7 @@ static void test_waiter_that_reads_is_cancelled(void **state)
     pthread_t thread;
     start(&thread, acquire_forever, lock);
     wait_for(reads_alone(lock));
-    dlock_cancel(lock);
-    void *status;
-    pthread_join(thread, &status);
-    assert_int_equal((intptr_t)status, DLOCK_CANCELLED);
+    cancel(lock, thread);
     dlock_free(lock);
     dlock_free(holder);
 }
@@ -1031,8 +1041,7 @@ static void test_waiter_is_no_longer_alone(void **state)
     wait_alone(w, &waiter, &holder, &next_place);
     other = make(w->other, "other");
     acquire(other, OPTIONS(.ttl_ms = 600000));
-    second = (struct waiter){.lock = make(w->factory, "other"), .next_place = &next_place};
-    start(&second.thread, wait_in_line, &second);
+    start_waiter(&second, w->factory, "other", &next_place);
     wait_for(line_is_watched(w->factory, "other"));
     assert_false(reads_alone(waiter.lock));
 
@@ -1055,16 +1064,25 @@ static void test_next_in_line_is_alone(void **state)
     pthread_t thread;
     start(&thread, acquire_forever, lock);
     wait_for(reads_alone(lock));
-    second = (struct waiter){.lock = make(w->factory, "job"), .next_place = &next_place};
-    start(&second.thread, wait_in_line, &second);
+    start_waiter(&second, w->factory, "job", &next_place);
     wait_for(waiting_for(w->factory, "job") == 2);
-    dlock_cancel(lock);
-    pthread_join(thread, NULL);
+    cancel(lock, thread);
     wait_for(reads_alone(second.lock));
     assert_int_equal(dlock_release(holder, NULL), DLOCK_OK);
     pthread_join(second.thread, NULL);
     dlock_free(lock);
     dlock_free(holder);
+}
+
+/* The thread is to watch another key, and has to wait until somebody has read. */
+static void let_another_wait_while_reading_hangs(struct world *w, struct waiter *ret, int *next_place)
+{
+    start_waiter(ret, w->factory, "other", next_place);
+    bool wanted = false;
+    wait_for((core_lock(w->factory), wanted = w->factory->watcher.queue != NULL, core_unlock(w->factory), wanted));
+    const int64_t begin = dlock_clock_us();
+    wait_for(dlock_clock_us() > begin + 100000); /* in which a thread that does not wait would go ahead */
+    faults_set_bool(&w->faults, &w->faults.hang_read, false);
 }
 
 static void test_thread_waits_for_the_waiter_that_reads(void **state)
@@ -1078,13 +1096,7 @@ static void test_thread_waits_for_the_waiter_that_reads(void **state)
     faults_set_bool(&w->faults, &w->faults.hang_read, true);
     assert_int_equal(dlock_release(holder, NULL), DLOCK_OK);
     wait_for(faults_get(&w->faults, &w->faults.hanging) == 1);
-    second = (struct waiter){.lock = make(w->factory, "other"), .next_place = &next_place};
-    start(&second.thread, wait_in_line, &second);
-    bool wanted = false;
-    wait_for((core_lock(w->factory), wanted = w->factory->watcher.queue != NULL, core_unlock(w->factory), wanted));
-    const int64_t begin = dlock_clock_us();
-    wait_for(dlock_clock_us() > begin + 100000); /* in which a thread that does not wait would go ahead */
-    faults_set_bool(&w->faults, &w->faults.hang_read, false);
+    let_another_wait_while_reading_hangs(w, &second, &next_place);
     pthread_join(waiter.thread, NULL);
     wait_for(line_is_watched(w->factory, "other"));
     assert_int_equal(faults_get(&w->faults, &w->faults.used_by_two), 0);
@@ -1201,13 +1213,7 @@ static void test_thread_waits_for_who_looks_for_events(void **state)
     start(&reader, take_an_event, w->factory);
     assert_int_equal(dlock_release(holder, NULL), DLOCK_OK);
     wait_for(faults_get(&w->faults, &w->faults.hanging) == 1);
-    second = (struct waiter){.lock = make(w->factory, "other"), .next_place = &next_place};
-    start(&second.thread, wait_in_line, &second);
-    bool wanted = false;
-    wait_for((core_lock(w->factory), wanted = w->factory->watcher.queue != NULL, core_unlock(w->factory), wanted));
-    const int64_t begin = dlock_clock_us();
-    wait_for(dlock_clock_us() > begin + 100000); /* in which a thread that does not wait would go ahead */
-    faults_set_bool(&w->faults, &w->faults.hang_read, false);
+    let_another_wait_while_reading_hangs(w, &second, &next_place);
     pthread_join(reader, NULL);
     wait_for(line_is_watched(w->factory, "other"));
     assert_int_equal(faults_get(&w->faults, &w->faults.used_by_two), 0);
@@ -1236,10 +1242,7 @@ static void test_cancel_from_another_thread(void **state)
     pthread_t thread;
     start(&thread, acquire_forever, lock);
     wait_for(waiting_for(w->factory, "job") == 1);
-    dlock_cancel(lock);
-    void *status;
-    pthread_join(thread, &status);
-    assert_int_equal((intptr_t)status, DLOCK_CANCELLED);
+    cancel(lock, thread);
     assert_int_equal(waiting_for(w->factory, "job"), 0);
     dlock_free(lock);
     dlock_free(holder);
@@ -1250,7 +1253,7 @@ static void test_next_in_line_asks_when_the_first_gives_up(void **state)
     struct world *w = *state;
     int next_place = 0;
     dlock *holder = make(w->other, "job"), *first = make(w->factory, "job");
-    struct waiter second = {.lock = make(w->factory, "job"), .next_place = &next_place};
+    struct waiter second;
     acquire(holder, OPTIONS(.ttl_ms = 1500));
     assert_int_equal(dlock_detach(holder, NULL), DLOCK_OK); /* no release will wake anybody */
     assert_int_equal(
@@ -1258,7 +1261,7 @@ static void test_next_in_line_asks_when_the_first_gives_up(void **state)
         DLOCK_OK);
     /* It has asked again when the watch began: no hint will come from that to the second one. */
     wait_for(faults_get(&w->faults, &w->faults.seen[DLOCK_ACQUIRE]) == 2);
-    start(&second.thread, wait_in_line, &second);
+    start_waiter(&second, w->factory, "job", &next_place);
     wait_for(waiting_for(w->factory, "job") == 2);
     dlock_cancel(first);
     assert_int_equal(next_event(w->factory).error.status, DLOCK_CANCELLED);
