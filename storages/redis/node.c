@@ -16,6 +16,7 @@
 #define RETRY_US     50000   /* pause between two attempts to connect to a node that is not there */
 #define IDLE_US      10000   /* a connection that idled longer may be gone, and is looked at before it is used */
 #define OUT_MAX      4194304 /* bytes that may wait for a node that takes none */
+#define BEHIND       256     /* replies; what a full batch asks of a node */
 #define REPLIES_MAX  67108864
 #define RECEIVE_SIZE 16384
 #define UPTIME_MAX_S 10000000000 /* more is no uptime, and would not fit in microseconds */
@@ -312,6 +313,8 @@ static void read_in(struct node *node, const struct node_listener *listener, int
         patience = 0;
         if (got < 0 && errno == EAGAIN)
             return;
+        if (got > 0)
+            node->heard_at = dlock_clock_us();
         if (got < 0)
             broken(node, listener);
         else if (got == 0)
@@ -414,14 +417,15 @@ bool nodes_flush(struct node *nodes, size_t count, const struct node_listener *l
     return changed;
 }
 
-/* How long poll may wait; a connection that is being made has a deadline of its own. */
-static int wait_ms(const struct node *nodes, size_t count, int64_t until)
+/* How long it may be waited; a connection that is being made has a deadline of its own. */
+static struct timespec time_left(const struct node *nodes, size_t count, int64_t until)
 {
     for (size_t i = 0; i < count; i++)
         if (nodes[i].state == NODE_CONNECTING && nodes[i].stream.try_until < until)
             until = nodes[i].stream.try_until;
     const int64_t left = until - dlock_clock_us();
-    return left <= 0 ? 0 : (int)((left + 999) / 1000);
+    return left <= 0 ? (struct timespec){0}
+                     : (struct timespec){.tv_sec = left / 1000000, .tv_nsec = left % 1000000 * 1000};
 }
 
 void nodes_wait(struct node *nodes, size_t count, const struct node_listener *listener, int64_t until)
@@ -436,11 +440,28 @@ void nodes_wait(struct node *nodes, size_t count, const struct node_listener *li
     struct pollfd polled[NODES_MAX];
     for (size_t i = 0; i < count; i++)
         prepare_poll(&nodes[i], &polled[i]);
-    if (poll(polled, count, wait_ms(nodes, count, until)) < 0)
+    const struct timespec most = time_left(nodes, count, until);
+    if (ppoll(polled, count, &most, NULL) < 0)
         return;
     for (size_t i = 0; i < count; i++)
         if (polled[i].revents || nodes[i].state == NODE_CONNECTING)
             work(&nodes[i], listener, polled[i].revents);
+}
+
+bool nodes_are_behind(const struct node *nodes, size_t count, int64_t patience)
+{
+    for (size_t i = 0; i < count; i++)
+        if (nodes[i].state == NODE_OPEN && nodes[i].owed_count > BEHIND &&
+            dlock_clock_us() - nodes[i].heard_at < patience)
+            return true;
+    return false;
+}
+
+void nodes_catch_up(struct node *nodes, size_t count, const struct node_listener *listener, int64_t patience,
+                    int64_t until)
+{
+    while (nodes_are_behind(nodes, count, patience) && dlock_clock_us() < until)
+        nodes_wait(nodes, count, listener, until);
 }
 
 bool nodes_watch(struct node *nodes, size_t count, int epoll)

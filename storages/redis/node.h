@@ -38,7 +38,7 @@ struct node {
     uint64_t queued, written; /* bytes, since it was connected */
     struct expected *owed;    /* a ring */
     size_t owed_first, owed_count, owed_room;
-    int64_t connect_until, retry_at, used_at;
+    int64_t connect_until, retry_at, used_at, heard_at;
     bool wants_uptime;     /* ask when it was started */
     bool suspect;          /* the last connection stopped answering */
     size_t greetings;      /* replies to the greeting that are still out */
@@ -79,6 +79,12 @@ bool node_queue_words(struct node *node, unsigned what, int count, const char *c
 /* Writes what is queued, waits until something can be read or done, but not beyond `until`, and does it. Returns
  * sooner if a connection came or went. Listener calls come from in here. */
 void nodes_wait(struct node *nodes, size_t count, const struct node_listener *listener, int64_t until);
+
+/* Waits while one of them owes more than a full batch, and was heard within the last `patience` us, but not beyond
+ * `until`. */
+void nodes_catch_up(struct node *nodes, size_t count, const struct node_listener *listener, int64_t patience,
+                    int64_t until);
+bool nodes_are_behind(const struct node *nodes, size_t count, int64_t patience);
 
 /* Writes what can be written now. True if a connection came or went by that. */
 bool nodes_flush(struct node *nodes, size_t count, const struct node_listener *listener);

@@ -8,11 +8,14 @@
 
 #include <stdlib.h>
 
+#define PATIENCE_US 50000
+
 dlock_status redis_open(void *memory, const dlock_url *url, const dlock_storage_options *options, dlock_error *error)
 {
     struct redis_session *session = memory;
     session->options = options;
     session->epoll = -1;
+    session->patience_us = PATIENCE_US;
     const dlock_status status = settings_read(url, options->timeout_ms, &session->settings, error);
     if (status != DLOCK_OK)
         return status;

@@ -181,11 +181,16 @@ static void finish(struct redis_session *session, struct task *task, dlock_statu
     request->status = status;
     if (!spread(session) || status == DLOCK_OK || status == DLOCK_BUSY || status == DLOCK_LOST)
         return;
-    char reasons[DLOCK_MESSAGE_SIZE];
+    char reasons[DLOCK_MESSAGE_SIZE], missing[64];
     memcpy(reasons, request->message, sizeof reasons);
-    snprintf(request->message, sizeof request->message, "%zu of %zu nodes took part, %zu are needed: %s",
-             session->node_count - quorum_count(task->answers, session->node_count, VOTE_FAILED), session->node_count,
-             quorum_of(session->node_count), reasons);
+    const size_t needed = quorum_of(session->node_count),
+                 took_part = session->node_count - quorum_count(task->answers, session->node_count, VOTE_FAILED);
+    if (took_part < needed)
+        snprintf(missing, sizeof missing, "%zu are needed", needed);
+    else
+        strcpy(missing, "but do not agree");
+    snprintf(request->message, sizeof request->message, "%zu of %zu nodes took part, %s: %s", took_part,
+             session->node_count, missing, reasons);
 }
 
 /* May a record of this request be on the node, now or later? */
@@ -692,9 +697,14 @@ void round_execute(void *memory, dlock_request *const *requests, size_t count)
         return;
     }
     begin(session, requests, count);
+    if (spread(session)) /* else a node that is slower would fall behind for good, and all depend on the others */
+        nodes_catch_up(session->nodes, session->node_count, &listener, session->patience_us,
+                       dlock_clock_us() + session->round_us);
+    const int64_t since = dlock_clock_us();
     session_prepare(session, &listener);
     start_and_send(session);
     round_proceed(session, true);
+    session->round_us = dlock_clock_us() - since;
 }
 
 /* Can all nodes that are there be asked without waiting? Then round_descriptor tells of their answers. */
@@ -704,7 +714,8 @@ static bool can_begin(struct redis_session *session)
         return node_descriptor(session->nodes) >= 0;
     if (session->epoll < 0)
         session->epoll = epoll_create1(EPOLL_CLOEXEC);
-    return session->epoll >= 0 && nodes_watch(session->nodes, session->node_count, session->epoll);
+    return session->epoll >= 0 && !nodes_are_behind(session->nodes, session->node_count, session->patience_us) &&
+           nodes_watch(session->nodes, session->node_count, session->epoll);
 }
 
 bool round_begin(void *memory, dlock_request *const *requests, size_t count)

@@ -24,6 +24,8 @@ struct redis_session {
     uint32_t batch;
     struct wanted wanted; /* of several nodes */
     int epoll;            /* tells of several nodes' answers; -1 = nobody has asked without waiting yet */
+    int64_t round_us;     /* how long the last round took; so long is waited for nodes that are behind */
+    int64_t patience_us;  /* with one of them that says nothing */
 
     struct watch *watch; /* NULL until the first key is watched: see watch.c */
 };

@@ -257,6 +257,21 @@ static void without_a_majority_nothing_is_left(void **state)
     assert_non_null(strstr(request.message, "1 of 3 nodes took part, 2 are needed"));
 }
 
+/* Enough of them answer, but what they say decides nothing. */
+static void nodes_that_do_not_agree_are_told(void **state)
+{
+    (void)state;
+    dlock_request request = ask(&opened, DLOCK_ACQUIRE, "split", "me", TTL);
+    assert_status(&request, DLOCK_OK);
+    for (int i = 0; i < 2; i++)
+        wait_for(!is_absent(i, "split"));
+    reply_of(nodes[0], "DEL p:split");
+    cut_off(2);
+    request = ask(&opened, DLOCK_RELEASE, "split", "me", 0);
+    assert_status(&request, DLOCK_UNAVAILABLE);
+    assert_non_null(strstr(request.message, "2 of 3 nodes took part, but do not agree: "));
+}
+
 static void a_minority_that_was_granted_is_given_back(void **state)
 {
     (void)state;
@@ -426,6 +441,86 @@ static void a_command_for_a_closed_node_is_not_kept(void **state)
     assert_status(&request, DLOCK_OK);
     wait_for((ask(&opened, DLOCK_EXTEND, "k", "me", TTL), !is_absent(1, "k")));
     assert_true(is_absent(1, "stale"));
+}
+
+/* ---- nodes that are behind ----------------------------------------------------------------------------------------
+ */
+
+#define LONG_US 60000000
+
+/* Of a key that no other case has, of which something may be under way still. */
+static dlock_request inspect(void)
+{
+    return ask(&opened, DLOCK_INSPECT, "behind", "", 0);
+}
+
+/* Server 1 owes more than a batch's replies, but not for so long that it counts as gone. */
+static void let_a_node_fall_behind(void)
+{
+    opened.options.timeout_ms = 10 * LONG_US / 1000;
+    opened.session.patience_us = 0;
+    wait_for((inspect(), node_of(1)->heard_at > 0));
+    proxy_hold_replies(&proxies[1], true);
+    while (node_of(1)->owed_count <= 300) {
+        const dlock_request request = inspect();
+        assert_status(&request, DLOCK_OK);
+    }
+}
+
+/* How long it takes to ask so often. */
+static int64_t time_of_asking(int times)
+{
+    const int64_t since = dlock_clock_us();
+    for (int i = 0; i < times; i++) {
+        const dlock_request request = inspect();
+        assert_status(&request, DLOCK_OK);
+    }
+    return dlock_clock_us() - since;
+}
+
+/* Else it would fall behind for good, and all depend on the others. */
+static void a_node_that_is_behind_gets_as_long_as_a_round_took(void **state)
+{
+    (void)state;
+    let_a_node_fall_behind();
+    opened.session.patience_us = 10 * LONG_US;
+    opened.session.round_us = 1000000;
+    assert_true(time_of_asking(1) >= 1000000);
+    assert_true(time_of_asking(99) < LONG_US); /* the waiting was no part of the round */
+}
+
+static void a_node_that_has_caught_up_is_not_waited_for(void **state)
+{
+    (void)state;
+    let_a_node_fall_behind();
+    proxy_hold_replies(&proxies[1], false);
+    opened.session.patience_us = 10 * LONG_US;
+    opened.session.round_us = 10 * LONG_US;
+    assert_true(time_of_asking(1) < LONG_US);
+    assert_in_range(node_of(1)->owed_count, 0, 257);
+}
+
+static void a_node_that_says_nothing_is_not_waited_for(void **state)
+{
+    (void)state;
+    let_a_node_fall_behind();
+    wait_for(dlock_clock_us() - node_of(1)->heard_at > 1000);
+    opened.session.patience_us = 1000;
+    opened.session.round_us = 10 * LONG_US;
+    assert_true(time_of_asking(1) < LONG_US);
+}
+
+/* A round that must not wait is left to one that may. */
+static void a_round_that_must_not_wait_does_not_begin(void **state)
+{
+    (void)state;
+    dlock_request request = {.operation = DLOCK_INSPECT, .key = "behind", .owner = ""}, *const requests[] = {&request};
+    let_a_node_fall_behind();
+    assert_true(round_begin(&opened.session, requests, 1));
+    round_proceed(&opened.session, true);
+    assert_status(&request, DLOCK_OK);
+    opened.session.patience_us = 10 * LONG_US;
+    assert_false(round_begin(&opened.session, requests, 1));
 }
 
 /* ---- the restart guard --------------------------------------------------------------------------------------------
@@ -653,6 +748,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(answers_belong_to_their_requests, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_of_three_changes_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(without_a_majority_nothing_is_left, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(nodes_that_do_not_agree_are_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_minority_that_was_granted_is_given_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(half_of_the_nodes_is_not_enough, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_largest_fence_is_known_to_a_majority, set_up, tear_down),
@@ -661,6 +757,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_hold_of_a_minority_is_lost, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_late_answer_is_not_the_next_ones, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_command_for_a_closed_node_is_not_kept, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_node_that_is_behind_gets_as_long_as_a_round_took, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_node_that_has_caught_up_is_not_waited_for, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_node_that_says_nothing_is_not_waited_for, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_round_that_must_not_wait_does_not_begin, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_node_that_was_restarted_has_no_vote, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_node_that_hides_its_uptime_has_no_vote, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_waiter_is_told_when_enough_nodes_are_free, set_up, tear_down),
