@@ -67,7 +67,8 @@ static int run_plainly(PGconn *connection, enum statement which, const char *key
     char name[8], channel[CHANNEL_SIZE];
     snprintf(name, sizeof name, "s%d", (int)which);
     statements_channel(key, channel);
-    const char *const values[] = {key, owner, interval, (const char *)&ttl_ms, "\0", channel};
+    const bool lazy = which == STATEMENT_RELEASE;
+    const char *const values[] = {key, owner, interval, (const char *)&ttl_ms, lazy ? "\1" : "\0", channel};
     static const int lengths[] = {0, 0, 16, 8, 1, 0}, formats[] = {0, 0, 1, 1, 1, 0};
     PGresult *result = PQexecPrepared(connection, name, 6, values, lengths, formats, 1);
     if (PQresultStatus(result) != PGRES_TUPLES_OK)

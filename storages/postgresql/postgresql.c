@@ -3,7 +3,8 @@
  * Called by the core through dlock_postgresql_storage. A batch is sent at once, each request as a transaction of its
  * own, so that none depends on its neighbours. All but the last commit without waiting for the disk; the last one
  * waits, and with it all that were committed before: no request is answered before it is as durable as the server makes
- * it. */
+ * it. Only a release does not wait: a server that crashes and forgets it keeps the key for the rest of the ttl, as that
+ * of a holder who is gone. */
 #include "postgresql_storage.h"
 
 #include "internal.h"
@@ -26,7 +27,8 @@ struct work {
     dlock_request *request;
     char *key;    /* as it is stored */
     bool pending; /* is to be sent, once more perhaps */
-    bool wrote;   /* what its answer tells of is in a commit of this round */
+    bool waits;   /* its commit waits for the disk */
+    bool owes;    /* what its answer tells of is in a commit of this round, and has to be on disk */
 };
 
 static dlock_status open_session(void *memory, const dlock_url *url, const dlock_storage_options *settings,
@@ -112,6 +114,12 @@ static bool answer_acquire(const PGresult *rows, dlock_request *request)
     return !PQgetisnull(rows, 0, OWNER);
 }
 
+/* Does it write what must not be forgotten? */
+static bool has_to_last(const dlock_request *request)
+{
+    return request->operation != DLOCK_RELEASE && request->operation != DLOCK_INSPECT;
+}
+
 /* Takes the rows for the answer; false = it is to be sent again. */
 static bool answer(struct work *work, const PGresult *rows)
 {
@@ -121,7 +129,7 @@ static bool answer(struct work *work, const PGresult *rows)
     case DLOCK_ACQUIRE:
         if (!found || !answer_acquire(rows, request))
             return false;
-        work->wrote = request->status == DLOCK_OK;
+        work->owes = request->status == DLOCK_OK;
         return true;
     case DLOCK_INSPECT:
     case DLOCK_BREAK:
@@ -132,7 +140,7 @@ static bool answer(struct work *work, const PGresult *rows)
     case DLOCK_RELEASE:
         break;
     }
-    work->wrote = found && request->operation != DLOCK_INSPECT;
+    work->owes = found && has_to_last(request);
     request->status = found || request->operation == DLOCK_INSPECT ? DLOCK_OK : DLOCK_LOST;
     return true;
 }
@@ -157,14 +165,17 @@ static void fail_by(const struct postgresql_session *session, struct work *work,
 /* Sends what is pending. Returns how many of the works were gone through; behind them nothing was sent. */
 static size_t send_round(struct postgresql_session *session, struct work *works, size_t count)
 {
-    size_t last = 0, i = 0;
+    struct work *last = NULL;
+    size_t i = 0;
     bool sweep = false;
     for (size_t j = 0; j < count; j++)
-        if (works[j].pending)
-            last = j;
+        if (works[j].pending && has_to_last(works[j].request))
+            last = &works[j];
+    if (last)
+        last->waits = true;
     for (; i < count; i++) {
         const dlock_request *request = works[i].request;
-        const struct arguments arguments = {works[i].key, request->owner, request->ttl_ms, i != last};
+        const struct arguments arguments = {works[i].key, request->owner, request->ttl_ms, !works[i].waits};
         if (works[i].pending && !statements_send(session, (enum statement)request->operation, &arguments))
             break;
         sweep |= request->operation == DLOCK_ACQUIRE && ++session->chance % SWEEP_EVERY == 0;
@@ -211,16 +222,16 @@ static bool read_round(struct postgresql_session *session, struct work *works, s
     return working;
 }
 
-/* Makes sure that what was written is on disk: the last one waited for it, if it wrote; else something else has to. */
+/* Makes sure that what has to be on disk is: one waited for it, if it wrote; else something else has to. */
 static void make_durable(struct postgresql_session *session, struct work *works, size_t count, bool working)
 {
     struct failure failure = {0};
-    bool wrote = false, waited = false;
+    bool owes = false, waited = false;
     for (size_t i = 0; i < count; i++) {
-        wrote |= works[i].wrote;
-        waited = works[i].wrote;
+        owes |= works[i].owes;
+        waited |= works[i].owes && works[i].waits;
     }
-    if (!wrote)
+    if (!owes)
         return;
     if (!waited && !(working && statements_send(session, STATEMENT_FLUSH, &(struct arguments){0}) &&
                      connection_finish(session, NULL, &failure))) {
@@ -236,7 +247,7 @@ static void make_durable(struct postgresql_session *session, struct work *works,
     failure_explain(session, &failure, &why);
     why.status = DLOCK_UNAVAILABLE;
     for (size_t i = 0; i < count; i++)
-        if (works[i].wrote)
+        if (works[i].owes)
             fail(works[i].request, &why, false);
 }
 
@@ -245,7 +256,7 @@ static bool run_round(struct postgresql_session *session, struct work *works, si
 {
     session->unsure = false;
     for (size_t i = 0; i < count; i++)
-        works[i].wrote = false;
+        works[i].waits = works[i].owes = false;
     const size_t sent = send_round(session, works, count);
     const bool working = read_round(session, works, sent);
     make_durable(session, works, sent, working);

@@ -358,15 +358,16 @@ static void *carry_out_batch(void *arg)
     return NULL;
 }
 
-/* A batch whose last request is of this kind is not answered before its commits are confirmed. */
-static void assert_batch_waits(void *session, PGconn *primary, dlock_operation last)
+/* A batch with this as the last request is not answered before its commits are confirmed. That answers `wanted`, which
+ * is OK also if it is not to be believed without the standby. */
+static void assert_batch_waits(void *session, PGconn *primary, dlock_operation last, const char *key,
+                               dlock_status wanted)
 {
     pthread_t thread;
-    struct asking_batch asking = {
-        .session = session,
-        .batch = {request_of(DLOCK_ACQUIRE, last == DLOCK_ACQUIRE ? "one" : "three", "owner", LONG_MS),
-                  request_of(DLOCK_INSPECT, "one", NULL, 0),
-                  request_of(last, last == DLOCK_ACQUIRE ? "two" : "one", "owner", LONG_MS)}};
+    struct asking_batch asking = {.session = session,
+                                  .batch = {request_of(DLOCK_ACQUIRE, "one", "owner", LONG_MS),
+                                            request_of(DLOCK_INSPECT, "one", NULL, 0),
+                                            request_of(last, key, "owner", LONG_MS)}};
     assert_int_equal(pthread_create(&thread, NULL, carry_out_batch, &asking), 0);
     sql(primary, "SELECT pg_cancel_backend(%d)", wait_for_replication(primary));
     pthread_join(thread, NULL);
@@ -375,7 +376,7 @@ static void assert_batch_waits(void *session, PGconn *primary, dlock_operation l
     if (last == DLOCK_ACQUIRE)
         assert_no_answer(asking.batch[2], false, "canceling wait for synchronous replication");
     else
-        assert_status(asking.batch[2], DLOCK_OK);
+        assert_status(asking.batch[2], wanted);
 }
 
 /* The server says "done" in that case too: what is not confirmed by the standby may be gone after a fail-over. */
@@ -396,6 +397,10 @@ static void a_commit_that_a_standby_did_not_confirm_is_unknown(void **state)
     sql(primary, "SELECT pg_cancel_backend(%d)", wait_for_replication(primary));
     assert_no_answer(answer_of(&asking), false, "canceling wait for synchronous replication");
 
+    ask_in_thread(&asking, session, DLOCK_EXTEND, "confirmed", "owner", LONG_MS);
+    sql(primary, "SELECT pg_cancel_backend(%d)", wait_for_replication(primary));
+    assert_no_answer(answer_of(&asking), false, "canceling wait for synchronous replication");
+
     ask_in_thread(&asking, session, DLOCK_ACQUIRE, "terminated", "owner", LONG_MS);
     sql(primary, "SELECT pg_terminate_backend(%d)", wait_for_replication(primary));
     assert_no_answer(answer_of(&asking), false, "");
@@ -403,8 +408,11 @@ static void a_commit_that_a_standby_did_not_confirm_is_unknown(void **state)
     server_tell(&pair, "resume 1");
     session = open_session("postgresql://dlock@127.0.0.1:%d/dlock", server_port(&pair, 0));
     server_tell(&pair, "pause 1");
-    assert_batch_waits(session, primary, DLOCK_ACQUIRE); /* the last one waits for all of them */
-    assert_batch_waits(session, primary, DLOCK_INSPECT); /* which it cannot, so something else does */
+    assert_status(ask(session, DLOCK_RELEASE, "confirmed", "owner", 0), DLOCK_OK); /* it need not last */
+    assert_batch_waits(session, primary, DLOCK_ACQUIRE, "two", DLOCK_OK);   /* the last one waits for all of them */
+    assert_batch_waits(session, primary, DLOCK_EXTEND, "free", DLOCK_LOST); /* which it cannot: something else does */
+    assert_batch_waits(session, primary, DLOCK_INSPECT, "two", DLOCK_OK);   /* nor this: the one before does */
+    assert_batch_waits(session, primary, DLOCK_RELEASE, "one", DLOCK_OK);   /* nor this */
     close_session(session);
 
     /* Its answer was not believed, but it stands: a resend is answered when the standby is there again. */
