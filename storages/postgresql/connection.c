@@ -164,15 +164,30 @@ bool connection_flush(struct postgresql_session *session)
     return PQflush(session->connection) >= 0;
 }
 
+static bool is_readable(void *arg)
+{
+    struct pollfd polled = {.fd = PQsocket(arg), .events = POLLIN};
+    return poll(&polled, 1, 0) > 0;
+}
+
+/* Waits for more of an answer, with what of the request is not sent yet. */
+static bool wait_for_more(struct postgresql_session *session)
+{
+    const int unsent = PQflush(session->connection);
+    if (unsent != 0)
+        return unsent > 0 && wait_for(session, session->deadline, POLLIN | POLLOUT);
+    const bool there =
+        look_begin(&session->look, is_readable, session->connection) || wait_for(session, session->deadline, POLLIN);
+    look_end();
+    return there;
+}
+
 bool connection_get_result(struct postgresql_session *session, PGresult **ret)
 {
     PGconn *connection = session->connection;
-    while (PQisBusy(connection)) {
-        const int unsent = PQflush(connection);
-        if (unsent < 0 || !wait_for(session, session->deadline, unsent ? POLLIN | POLLOUT : POLLIN) ||
-            !PQconsumeInput(connection))
+    while (PQisBusy(connection))
+        if (!wait_for_more(session) || !PQconsumeInput(connection))
             return false;
-    }
     *ret = PQgetResult(connection);
     return true;
 }

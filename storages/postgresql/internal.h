@@ -7,6 +7,7 @@
 #define DLOCK_STORAGES_POSTGRESQL_INTERNAL_H
 
 #include "dlock_storage.h"
+#include "look.h"
 
 #include <libpq-fe.h>
 
@@ -51,6 +52,7 @@ struct postgresql_session {
     struct options options;
     PGconn *connection;
     int64_t deadline; /* of the call that runs, by dlock_clock_us */
+    struct look look; /* for an answer, before it is slept for */
     uint32_t chance;
     bool pooled;                         /* the server behind may change between two transactions */
     bool sweeps;                         /* behind the requests of this round a sweep was sent */

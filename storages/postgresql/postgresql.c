@@ -19,6 +19,8 @@
  * between two looks. */
 #define SWEEP_EVERY 16
 
+#define LOOK_US 300 /* for an answer: a commit takes that long on a near server with a fast disk */
+
 /* Columns of statements that tell of a record; what is behind them differs. */
 enum { OWNER, FENCE, TTL_MS, ACQUIRED_AT, EXPIRES_AT, NOW, MORE, GIVEN = MORE, FASTER, KEY = MORE };
 
@@ -37,6 +39,7 @@ static dlock_status open_session(void *memory, const dlock_url *url, const dlock
     struct postgresql_session *session = memory;
     session->url = url;
     session->settings = settings;
+    session->look.most_us = LOOK_US;
     session->chance = (uint32_t)dlock_clock_us() ^ (uint32_t)((uintptr_t)session >> 4);
     const dlock_status status = options_read(url, &session->options, error);
     return status == DLOCK_OK ? connection_begin(session, error) : status;

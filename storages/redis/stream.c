@@ -7,8 +7,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <sched.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,18 +16,11 @@
 
 #define KEEPALIVE_S       30
 #define PATIENCE_SLACK_US 10000
-
-/* See stream_await. */
-#define LOOK_US     60
-#define AWAY_US     20 /* for which somebody else had the processor */
-#define IN_VAIN_MAX 8
-#define LOOK_AGAIN  64
-
-static atomic_int waiting; /* threads of this process, for an answer */
+#define LOOK_US           60
 
 void stream_init(struct stream *stream)
 {
-    *stream = (struct stream){.socket = -1};
+    *stream = (struct stream){.socket = -1, .look = {.most_us = LOOK_US}};
 }
 
 static void explain(struct stream *stream, int error)
@@ -240,45 +231,29 @@ static void set_patience(struct stream *stream, int64_t patience)
     stream->patience = patience;
 }
 
-/* To sleep and to be woken may take longer than the answer. So a thread that waits alone looks for it first, unless
- * others want the processor; and hardly ever where that was in vain many times in a row, since then the server is
- * farther away. */
-static bool is_to_look(const struct stream *stream)
-{
-    return stream->in_vain < IN_VAIN_MAX || stream->in_vain % LOOK_AGAIN == 0;
-}
+struct receiving {
+    struct stream *stream;
+    void *bytes;
+    size_t size;
+    ssize_t count;
+};
 
-static ssize_t look(struct stream *stream, void *bytes, size_t size)
+static bool receive_at_once(void *arg)
 {
-    const int64_t begin = dlock_clock_us();
-    int64_t before, now = begin;
-    do {
-        const ssize_t count = recv(stream->socket, bytes, size, MSG_DONTWAIT);
-        if (count >= 0 || errno != EAGAIN) {
-            stream->in_vain = 0;
-            return count;
-        }
-        before = now;
-        sched_yield();
-        now = dlock_clock_us();
-    } while (waiting == 1 && now - before < AWAY_US && now - begin < LOOK_US);
-    errno = EAGAIN;
-    return -1;
+    struct receiving *receiving = arg;
+    receiving->count = recv(receiving->stream->socket, receiving->bytes, receiving->size, MSG_DONTWAIT);
+    return receiving->count >= 0 || errno != EAGAIN;
 }
 
 ssize_t stream_await(struct stream *stream, void *bytes, size_t size, int64_t patience)
 {
-    ssize_t count = -1;
-    errno = EAGAIN;
-    if (waiting++ == 0 && is_to_look(stream))
-        count = look(stream, bytes, size);
-    if (count < 0 && errno == EAGAIN) {
-        stream->in_vain++;
+    struct receiving receiving = {stream, bytes, size, -1};
+    if (!look_begin(&stream->look, receive_at_once, &receiving)) {
         set_patience(stream, patience);
-        count = recv(stream->socket, bytes, size, 0);
+        receiving.count = recv(stream->socket, bytes, size, 0);
     }
-    waiting--;
-    return count < 0 ? failed(stream) : count;
+    look_end();
+    return receiving.count < 0 ? failed(stream) : receiving.count;
 }
 
 ssize_t stream_send(struct stream *stream, const void *bytes, size_t size)

@@ -2,6 +2,7 @@
 #ifndef DLOCK_REDIS_STREAM_H
 #define DLOCK_REDIS_STREAM_H
 
+#include "look.h"
 #include "settings.h"
 
 #include <sys/types.h>
@@ -34,7 +35,7 @@ struct stream {
     bool connected;                /* the socket is; then comes the handshake of TLS */
     bool open;                     /* all of it is */
     int64_t patience;              /* of stream_await, as the socket was told it; 0 = it does not block yet */
-    unsigned in_vain;              /* how often in a row stream_await found no answer at once */
+    struct look look;              /* for the answer, before stream_await sleeps */
     bool refused;                  /* a certificate was not accepted: trying again is of no use */
     char why[160];                 /* what is wrong, if something is */
 };

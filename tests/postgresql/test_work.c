@@ -299,6 +299,15 @@ static void a_batch_is_one_round_trip(void **state)
 }
 
 /* The commit of one fails, and not before it: what the statement had answered was not true. */
+/* To sleep and to be woken may take longer than the answer. It is not found so if others have the processor. */
+static void an_answer_that_comes_soon_is_not_slept_for(void **state)
+{
+    (void)state;
+    struct postgresql_session *session = open_session("%s", server.url);
+    wait_for((session->look.in_vain = 1, ask(session, DLOCK_INSPECT, "near", NULL, 0), session->look.in_vain == 0));
+    close_session(session);
+}
+
 static void one_that_fails_does_not_fail_its_neighbours(void **state)
 {
     const char *isolation = *state;
@@ -638,6 +647,7 @@ int main(void)
         in_both(a_hold_that_ends_while_its_extend_waits_is_lost),
         in_both(eight_processes_on_one_key_lose_nothing),
         cmocka_unit_test(a_batch_is_one_round_trip),
+        cmocka_unit_test(an_answer_that_comes_soon_is_not_slept_for),
         in_both(one_that_fails_does_not_fail_its_neighbours),
         cmocka_unit_test(contention_is_no_error),
         in_both(refused_attempts_write_nothing),

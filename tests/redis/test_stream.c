@@ -52,10 +52,10 @@ static void an_answer_that_is_there_is_taken(void **state)
     (void)state;
     /* However often it was looked for in vain, whether it is looked for or slept for now. */
     for (unsigned in_vain = 0; in_vain < 200; in_vain++) {
-        stream.in_vain = in_vain;
+        stream.look.in_vain = in_vain;
         answer();
         expect_answer();
-        assert_true(stream.in_vain == 0 || stream.in_vain == in_vain + 1);
+        assert_true(stream.look.in_vain == 0 || stream.look.in_vain == in_vain + 1);
     }
 }
 
@@ -67,10 +67,10 @@ static void where_no_answer_is_found_it_is_hardly_looked_for(void **state)
     for (unsigned i = 1; i <= 20; i++) {
         assert_int_equal(stream_await(&stream, bytes, sizeof bytes, PATIENCE_US), -1);
         assert_int_equal(errno, EAGAIN);
-        assert_int_equal(stream.in_vain, i);
+        assert_int_equal(stream.look.in_vain, i);
     }
     int times = 0;
-    for (; stream.in_vain > 0; times++) {
+    for (; stream.look.in_vain > 0; times++) {
         answer();
         expect_answer();
     }
@@ -100,7 +100,7 @@ static void the_end_is_told(void **state)
     char bytes[8];
     shutdown(server, SHUT_WR);
     for (unsigned in_vain = 0; in_vain < 20; in_vain++) {
-        stream.in_vain = in_vain;
+        stream.look.in_vain = in_vain;
         assert_int_equal(stream_await(&stream, bytes, sizeof bytes, LONG_US), 0);
     }
 }
