@@ -423,9 +423,8 @@ static struct timespec time_left(const struct node *nodes, size_t count, int64_t
     for (size_t i = 0; i < count; i++)
         if (nodes[i].state == NODE_CONNECTING && nodes[i].stream.try_until < until)
             until = nodes[i].stream.try_until;
-    const int64_t left = until - dlock_clock_us();
-    return left <= 0 ? (struct timespec){0}
-                     : (struct timespec){.tv_sec = left / 1000000, .tv_nsec = left % 1000000 * 1000};
+    const int64_t now = dlock_clock_us(), left = until > now ? until - now : 0;
+    return (struct timespec){.tv_sec = left / 1000000, .tv_nsec = left % 1000000 * 1000};
 }
 
 void nodes_wait(struct node *nodes, size_t count, const struct node_listener *listener, int64_t until)
