@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 /* Waits until the connection can be read, or written; false if it is too late. */
 static bool wait_for(const struct postgresql_session *session, int64_t deadline, short events)
@@ -166,8 +167,8 @@ bool connection_flush(struct postgresql_session *session)
 
 static bool is_readable(void *arg)
 {
-    struct pollfd polled = {.fd = PQsocket(arg), .events = POLLIN};
-    return poll(&polled, 1, 0) > 0;
+    char byte;
+    return recv(PQsocket(arg), &byte, sizeof byte, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN;
 }
 
 /* Waits for more of an answer, with what of the request is not sent yet. */
