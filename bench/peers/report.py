@@ -14,6 +14,7 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DOCUMENT = os.path.join(ROOT, 'docs', 'benchmarks.md')
+LEVEL = 1.01  # times; less is no difference that such rounds show
 MARKS = '<!-- bench-peers: written by bench/peers/report.py -->\n', '<!-- bench-peers: end -->\n'
 
 
@@ -110,21 +111,23 @@ def comparison(group, results, facts):
     for ours in results:
         if not ours['ours'] or 'skipped' in ours:
             continue
-        lost, won = [], 0
+        lost, won, level = [], 0, 0
         for measure in measures(units(results), facts):
             if measure.name not in ours:
                 continue
             # Packets of one server and transactions of another are not the same thing.
             rivals = [peer for peer in peers if measure.name in peer and
                       (not measure.name.startswith('load') or peer['unit'] == ours['unit'])]
-            better = sorted(((measure.ahead(peer, ours), label(peer, group))
-                             for peer in rivals), reverse=True)
-            better = ['%s %s' % (name, times_text(times)) for times, name in better if times > 1]
-            won += len(rivals) - len(better)
+            compared = sorted(((measure.ahead(peer, ours), label(peer, group)) for peer in rivals), reverse=True)
+            better = ['%s %s' % (name, times_text(times)) for times, name in compared if times > LEVEL]
+            behind = sum(times < 1 / LEVEL for times, _ in compared)
+            won += behind
+            level += len(rivals) - len(better) - behind
             if better:
                 lost.append('%s: %s' % (measure.title, ', '.join(better)))
-        lines.append('- **Ahead of %s:** %s. It is ahead in the other %d comparisons.' %
-                     (label(ours, group), '; '.join(lost) or 'nobody', won))
+        lines.append('- **Ahead of %s:** %s. It is ahead in %d comparisons%s.' %
+                     (label(ours, group), '; '.join(lost) or 'nobody', won,
+                      ', and level within 1 %% in %d' % level if level else ''))
     return lines
 
 
