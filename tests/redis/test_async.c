@@ -120,13 +120,14 @@ static long sleeps_of_others(void)
     return all;
 }
 
-/* Takes events until the descriptor rests; there are none. */
+/* Takes events until the descriptor rests; there are none. A busy server may still answer afterwards. */
 static void let_it_rest(void)
 {
     dlock_event event;
-    for (int i = 0; i < 1000 && readable(0); i++)
+    for (int i = 0; readable(0); i++) {
         assert_int_equal(dlock_factory_events(factory, &event, 1), 0);
-    assert_false(readable(0));
+        assert_true(i < 1000);
+    }
 }
 
 #define PAIRS 200
@@ -174,7 +175,7 @@ static void many_at_once(void **state)
     }
     for (int i = 0; i < MANY; i++)
         expect(DLOCK_EVENT_RELEASED);
-    assert_string_equal(raw_keys(&server, 0), "distributed-locks#fence");
+    wait_for(strcmp(raw_keys(&server, 0), "distributed-locks#fence") == 0); /* one of several may be late */
     for (int i = 0; i < MANY; i++)
         dlock_free(locks[i]);
 }
