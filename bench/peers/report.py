@@ -97,7 +97,8 @@ def table(group, results, facts):
     for result in results:
         name = label(result, group)
         if 'skipped' in result:
-            lines.append('| %s | skipped: %s |' % (name, result['skipped']) + ' |' * (len(columns) - 1))
+            reason = result['skipped'].replace(ROOT + os.sep, '')  # no folder of this machine
+            lines.append('| %s | skipped: %s |' % (name, reason) + ' |' * (len(columns) - 1))
             continue
         cells = [column.cell(result[column.name]) if column.name in result else 'no waiting' for column in columns]
         lines.append('| %s | %s |' % ('**%s**' % name if result['ours'] else name, ' | '.join(cells)))
@@ -120,9 +121,8 @@ def comparison(group, results, facts):
                       (not measure.name.startswith('load') or peer['unit'] == ours['unit'])]
             compared = sorted(((measure.ahead(peer, ours), label(peer, group)) for peer in rivals), reverse=True)
             better = ['%s %s' % (name, times_text(times)) for times, name in compared if times > LEVEL]
-            behind = sum(times < 1 / LEVEL for times, _ in compared)
-            won += behind
-            level += len(rivals) - len(better) - behind
+            won += sum(times < 1 / LEVEL for times, _ in compared)
+            level += sum(1 / LEVEL <= times <= LEVEL for times, _ in compared)
             if better:
                 lost.append('%s: %s' % (measure.title, ', '.join(better)))
         lines.append('- **Ahead of %s:** %s. It is ahead in %d comparisons%s.' %

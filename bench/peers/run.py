@@ -344,7 +344,7 @@ class Field:
             self.results[kind].update(step() or {})
         except (server.Skip, server.Failure) as reason:
             say('%s is skipped: %s' % (kind.name, reason))
-            self.results[kind]['skipped'] = str(reason).replace(ROOT + os.sep, '')  # no folder of this machine
+            self.results[kind]['skipped'] = str(reason)
             self.programs.pop(kind, None)
 
     def open(self, kind, stack):
