@@ -700,11 +700,11 @@ void round_execute(void *memory, dlock_request *const *requests, size_t count)
     if (spread(session)) /* else a node that is slower would fall behind for good, and all depend on the others */
         nodes_catch_up(session->nodes, session->node_count, &listener, session->patience_us,
                        dlock_clock_us() + session->round_us);
-    const int64_t since = dlock_clock_us();
     session_prepare(session, &listener);
     start_and_send(session);
     round_proceed(session, true);
-    session->round_us = dlock_clock_us() - since;
+    if (spread(session))
+        session->round_us = dlock_clock_us() - session->tasks->sent_at;
 }
 
 /* Can all nodes that are there be asked without waiting? Then round_descriptor tells of their answers. */
