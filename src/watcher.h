@@ -23,8 +23,7 @@ struct watcher_callbacks {
 };
 
 struct watcher {
-    pthread_mutex_t
-        *mutex; /* guards everything here but the session; held by the caller of all but init, stop, deinit */
+    pthread_mutex_t *mutex; /* guards all but the session; held by callers, except of init, stop and deinit */
     struct lines *lines;
     struct events *events;
     const struct watcher_callbacks *tell;

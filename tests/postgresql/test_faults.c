@@ -358,8 +358,8 @@ static void *carry_out_batch(void *arg)
     return NULL;
 }
 
-/* A batch with this as the last request is not answered before its commits are confirmed. That answers `wanted`, which
- * is OK also if it is not to be believed without the standby. */
+/* A batch is not answered before its commits are confirmed. Its last request is this one, with this answer when they
+ * are not. */
 static void assert_batch_waits(void *session, PGconn *primary, dlock_operation last, const char *key,
                                dlock_status wanted)
 {
@@ -373,7 +373,7 @@ static void assert_batch_waits(void *session, PGconn *primary, dlock_operation l
     pthread_join(thread, NULL);
     assert_no_answer(asking.batch[0], false, "canceling wait for synchronous replication");
     assert_status(asking.batch[1], DLOCK_OK);
-    if (last == DLOCK_ACQUIRE)
+    if (wanted == DLOCK_UNAVAILABLE)
         assert_no_answer(asking.batch[2], false, "canceling wait for synchronous replication");
     else
         assert_status(asking.batch[2], wanted);
@@ -409,7 +409,8 @@ static void a_commit_that_a_standby_did_not_confirm_is_unknown(void **state)
     session = open_session("postgresql://dlock@127.0.0.1:%d/dlock", server_port(&pair, 0));
     server_tell(&pair, "pause 1");
     assert_status(ask(session, DLOCK_RELEASE, "confirmed", "owner", 0), DLOCK_OK); /* it need not last */
-    assert_batch_waits(session, primary, DLOCK_ACQUIRE, "two", DLOCK_OK);   /* the last one waits for all of them */
+    assert_batch_waits(session, primary, DLOCK_ACQUIRE, "two",
+                       DLOCK_UNAVAILABLE);                                  /* the last one waits for all of them */
     assert_batch_waits(session, primary, DLOCK_EXTEND, "free", DLOCK_LOST); /* which it cannot: something else does */
     assert_batch_waits(session, primary, DLOCK_INSPECT, "two", DLOCK_OK);   /* nor this: the one before does */
     assert_batch_waits(session, primary, DLOCK_RELEASE, "one", DLOCK_OK);   /* nor this */

@@ -298,7 +298,6 @@ static void a_batch_is_one_round_trip(void **state)
     proxy_stop(&proxy);
 }
 
-/* The commit of one fails, and not before it: what the statement had answered was not true. */
 /* To sleep and to be woken may take longer than the answer. It is not found so if others have the processor. */
 static void an_answer_that_comes_soon_is_not_slept_for(void **state)
 {
@@ -308,6 +307,7 @@ static void an_answer_that_comes_soon_is_not_slept_for(void **state)
     close_session(session);
 }
 
+/* The commit of one fails, and not before it: what the statement had answered was not true. */
 static void one_that_fails_does_not_fail_its_neighbours(void **state)
 {
     const char *isolation = *state;
