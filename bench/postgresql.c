@@ -5,7 +5,6 @@
 
 #include "../storages/postgresql/internal.h"
 
-#include <endian.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <sys/wait.h>
@@ -49,11 +48,12 @@ static char *ask_plainly(PGconn *connection, const char *sql)
 
 static void prepare_plainly(PGconn *connection)
 {
-    static const Oid types[] = {25, 25, 1186, 20, 16, 25};
-    for (int i = 0; i < STATEMENT_COUNT; i++) {
+    struct parameters parameters;
+    parameters_make(&parameters, &(struct arguments){0}, 1);
+    for (int i = STATEMENT_ACQUIRE; i <= STATEMENT_BREAK; i++) {
         char name[8];
         snprintf(name, sizeof name, "s%d", i);
-        PGresult *result = PQprepare(connection, name, statements.sql[i], 6, types);
+        PGresult *result = PQprepare(connection, name, statements.sql[i], PARAMETERS, parameters.types);
         if (PQresultStatus(result) != PGRES_COMMAND_OK)
             fail(connection);
         PQclear(result);
@@ -62,15 +62,11 @@ static void prepare_plainly(PGconn *connection)
 
 static int run_plainly(PGconn *connection, enum statement which, const char *key, const char *owner)
 {
-    static const char interval[16] = {0, 0, 0, 0, 0, (char)0x98, (char)0x96, (char)0x80}; /* 10 s */
-    const uint64_t ttl_ms = htobe64(10000);
-    char name[8], channel[CHANNEL_SIZE];
+    struct parameters with;
+    char name[8];
     snprintf(name, sizeof name, "s%d", (int)which);
-    statements_channel(key, channel);
-    const bool lazy = which == STATEMENT_RELEASE;
-    const char *const values[] = {key, owner, interval, (const char *)&ttl_ms, lazy ? "\1" : "\0", channel};
-    static const int lengths[] = {0, 0, 16, 8, 1, 0}, formats[] = {0, 0, 1, 1, 1, 0};
-    PGresult *result = PQexecPrepared(connection, name, 6, values, lengths, formats, 1);
+    parameters_make(&with, &(struct arguments){key, owner, 10000, which == STATEMENT_RELEASE}, 1);
+    PGresult *result = PQexecPrepared(connection, name, PARAMETERS, with.values, with.lengths, with.formats, 1);
     if (PQresultStatus(result) != PGRES_TUPLES_OK)
         fail(connection);
     const int rows = PQntuples(result);

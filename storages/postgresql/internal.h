@@ -1,8 +1,8 @@
 /* internal.h - what the files of the PostgreSQL storage share: the session and a few verbs.
  *
  * postgresql.c carries out requests, options.c reads the URL, connection.c speaks with the server within the operation
- * timeout, table.c finds or makes the table, statements.c has the SQL, failure.c says what went wrong, watch.c wakes
- * waiters, check.c warns. docs/storages.md describes the format. */
+ * timeout, table.c finds or makes the table, statements.c has the SQL, parameters.c what goes with it, failure.c says
+ * what went wrong, watch.c wakes waiters, check.c warns. docs/storages.md describes the format. */
 #ifndef DLOCK_STORAGES_POSTGRESQL_INTERNAL_H
 #define DLOCK_STORAGES_POSTGRESQL_INTERNAL_H
 
@@ -25,13 +25,17 @@ struct options {
     bool repeatable_read;
 };
 
-/* The first ones are a dlock_operation each. */
+/* The first ones are a dlock_operation each; those behind them do one for several keys, as far as nobody is in the way
+ * of it. */
 enum statement {
     STATEMENT_ACQUIRE = DLOCK_ACQUIRE,
     STATEMENT_EXTEND = DLOCK_EXTEND,
     STATEMENT_RELEASE = DLOCK_RELEASE,
     STATEMENT_INSPECT = DLOCK_INSPECT,
     STATEMENT_BREAK = DLOCK_BREAK,
+    STATEMENT_ACQUIRE_MANY,
+    STATEMENT_EXTEND_MANY,
+    STATEMENT_RELEASE_MANY,
     STATEMENT_LIST,
     STATEMENT_MARK,
     STATEMENT_SWEEP,
@@ -123,12 +127,38 @@ struct arguments {
 /* Sends one statement as a transaction of its own; false = the connection is of no more use. */
 bool statements_send(struct postgresql_session *session, enum statement which, const struct arguments *arguments);
 
+/* Can several requests of this kind be sent as one statement? */
+bool statements_has_many(enum statement which);
+
+/* Sends that statement, for 2 or more arguments, each of another key, in the order of keys. Lazy are all or none. The
+ * last column of its rows says which of the arguments, from 1, a row is about. No row, or one that grants nothing and
+ * names no holder, does not say anything: somebody was in the way, or it is lost. False: also, no memory. */
+bool statements_send_many(struct postgresql_session *session, enum statement which, const struct arguments *arguments,
+                          size_t count);
+
 /* The channel on which the end of holds of a key is notified. */
 #define CHANNEL_SIZE 24
 void statements_channel(const char *key, char ret[CHANNEL_SIZE]);
 
 /* The key as it is stored, freed by free(); NULL = no memory. */
 char *statements_key(const struct postgresql_session *session, const char *key);
+
+/* ---- parameters.c */
+
+enum { PARAMETER_KEY, PARAMETER_OWNER, PARAMETER_TTL, PARAMETER_CHANNEL, PARAMETER_LAZY, PARAMETERS };
+
+/* $1 and so on, as PQsendQueryParams wants them. Texts are those of the arguments. */
+struct parameters {
+    Oid types[PARAMETERS];
+    const char *values[PARAMETERS];
+    int lengths[PARAMETERS], formats[PARAMETERS];
+    char ttl_ms[sizeof(uint64_t)], channel[CHANNEL_SIZE];
+    char *memory; /* of arrays */
+};
+
+/* Of more than one, arrays. Is freed by parameters_free; false = no memory. */
+bool parameters_make(struct parameters *ret, const struct arguments *arguments, size_t count);
+void parameters_free(struct parameters *parameters);
 
 /* ---- failure.c */
 

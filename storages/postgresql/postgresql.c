@@ -1,10 +1,12 @@
 /* postgresql.c - the PostgreSQL storage: locks in a table of a database, one row per key.
  *
- * Called by the core through dlock_postgresql_storage. A batch is sent at once, each request as a transaction of its
- * own, so that none depends on its neighbours. All but the last commit without waiting for the disk; the last one
- * waits, and with it all that were committed before: no request is answered before it is as durable as the server makes
- * it. Only a release does not wait: a server that crashes and forgets it keeps the key for the rest of the ttl, as that
- * of a holder who is gone. */
+ * Called by the core through dlock_postgresql_storage. A batch is sent at once. Requests of one kind for different keys
+ * travel as one statement, which answers those that nobody is in the way of; whoever it does not answer, or all if it
+ * fails, asks once more alone, so that none depends on its neighbours. Each statement is a transaction.
+ *
+ * All but the last commit without waiting for the disk; the last one waits, and with it all that were committed before:
+ * no request is answered before it is as durable as the server makes it. Only a release does not wait: a server that
+ * crashes and forgets it keeps the key for the rest of the ttl, as that of a holder who is gone. */
 #include "postgresql_storage.h"
 
 #include "internal.h"
@@ -19,6 +21,10 @@
  * between two looks. */
 #define SWEEP_EVERY 16
 
+/* So many requests at most travel as one statement. Each may need an entry of the server's table of locks, which has
+ * twice as many for each connection by default. */
+#define TOGETHER_MAX 32
+
 #define LOOK_US 300 /* for an answer: a commit takes that long on a near server with a fast disk */
 
 /* Columns of statements that tell of a record; what is behind them differs. */
@@ -27,10 +33,14 @@ enum { OWNER, FENCE, TTL_MS, ACQUIRED_AT, EXPIRES_AT, NOW, MORE, GIVEN = MORE, F
 /* One request of a batch. */
 struct work {
     dlock_request *request;
-    char *key;    /* as it is stored */
-    bool pending; /* is to be sent, once more perhaps */
-    bool waits;   /* its commit waits for the disk */
-    bool owes;    /* what its answer tells of is in a commit of this round, and has to be on disk */
+    size_t number;   /* in the batch */
+    char *key;       /* as it is stored */
+    bool pending;    /* is to be sent, once more perhaps */
+    bool shared;     /* others of the batch have the same key */
+    bool alone;      /* not in one statement with others */
+    size_t together; /* how many, from this on, were sent as one statement */
+    bool waits;      /* its commit waits for the disk */
+    bool owes;       /* what its answer tells of is in a commit of this round, and has to be on disk */
 };
 
 static dlock_status open_session(void *memory, const dlock_url *url, const dlock_storage_options *settings,
@@ -101,20 +111,21 @@ static bool read_faster(const char *text, dlock_info *info)
     return true;
 }
 
-/* False: the row that was there was swept away meanwhile, and nobody has the key. It is to be asked for again. */
-static bool answer_acquire(const PGresult *rows, dlock_request *request)
+/* False: there is no answer. The row that was there was swept away meanwhile, and nobody has the key; or a statement
+ * for several did not find out. */
+static bool answer_acquire(const PGresult *rows, int row, bool alone, dlock_request *request)
 {
     request->info = (dlock_info){0};
-    if (!PQgetisnull(rows, 0, GIVEN)) {
-        request->info.fence = (uint64_t)read_number(rows, 0, GIVEN);
+    if (!PQgetisnull(rows, row, GIVEN)) {
+        request->info.fence = (uint64_t)read_number(rows, row, GIVEN);
         request->status = DLOCK_OK;
         return request->info.fence != 0;
     }
     request->status = DLOCK_BUSY;
-    if (read_faster(PQgetvalue(rows, 0, FASTER), &request->info))
+    if (alone && read_faster(PQgetvalue(rows, row, FASTER), &request->info))
         return true;
-    read_info(rows, 0, &request->info);
-    return !PQgetisnull(rows, 0, OWNER);
+    read_info(rows, row, &request->info);
+    return !PQgetisnull(rows, row, OWNER);
 }
 
 /* Does it write what must not be forgotten? */
@@ -123,29 +134,44 @@ static bool has_to_last(const dlock_request *request)
     return request->operation != DLOCK_RELEASE && request->operation != DLOCK_INSPECT;
 }
 
-/* Takes the rows for the answer; false = it is to be sent again. */
-static bool answer(struct work *work, const PGresult *rows)
+/* Takes a row for the answer. What has no answer stays pending. */
+static void answer(struct work *work, const PGresult *rows, int row, bool alone)
 {
     dlock_request *request = work->request;
-    const bool found = PQntuples(rows) > 0;
+    request->status = DLOCK_OK;
+    work->pending = false;
     switch (request->operation) {
     case DLOCK_ACQUIRE:
-        if (!found || !answer_acquire(rows, request))
-            return false;
-        work->owes = request->status == DLOCK_OK;
-        return true;
+        work->pending = !answer_acquire(rows, row, alone, request);
+        break;
     case DLOCK_INSPECT:
     case DLOCK_BREAK:
-        if (found)
-            read_info(rows, 0, &request->info);
+        read_info(rows, row, &request->info);
         break;
     case DLOCK_EXTEND:
     case DLOCK_RELEASE:
         break;
     }
-    work->owes = found && has_to_last(request);
-    request->status = found || request->operation == DLOCK_INSPECT ? DLOCK_OK : DLOCK_LOST;
-    return true;
+    work->owes = !work->pending && request->status == DLOCK_OK && has_to_last(request);
+}
+
+static void answer_one(struct work *work, const PGresult *rows)
+{
+    if (PQntuples(rows) > 0) {
+        answer(work, rows, 0, true);
+    } else if (work->request->operation != DLOCK_ACQUIRE) { /* that one always has a row */
+        work->request->status = work->request->operation == DLOCK_INSPECT ? DLOCK_OK : DLOCK_LOST;
+        work->pending = false;
+    }
+}
+
+static void answer_many(struct work *works, size_t count, const PGresult *rows)
+{
+    for (int row = 0; row < PQntuples(rows); row++) {
+        const int64_t number = read_number(rows, row, PQnfields(rows) - 1);
+        if (number >= 1 && (uint64_t)number <= count)
+            answer(&works[number - 1], rows, row, false);
+    }
 }
 
 static void fail(dlock_request *request, const dlock_error *why, bool not_done)
@@ -155,46 +181,99 @@ static void fail(dlock_request *request, const dlock_error *why, bool not_done)
     dlock_request_fail(request, why->status, "%s", why->message);
 }
 
-static void fail_by(const struct postgresql_session *session, struct work *work, const struct failure *failure)
+static void fail_by(const struct postgresql_session *session, struct work *works, size_t count,
+                    const struct failure *failure)
 {
     dlock_error why;
     failure_explain(session, failure, &why);
-    fail(work->request, &why, failure_is_certain(failure));
-    work->pending = false;
+    for (size_t i = 0; i < count; i++) {
+        fail(works[i].request, &why, failure_is_certain(failure));
+        works[i].pending = false;
+    }
 }
 
 /* ---- a batch */
 
+static int compare_numbers(const struct work *first, const struct work *second)
+{
+    return (first->number > second->number) - (first->number < second->number);
+}
+
+static int by_key(const void *first, const void *second)
+{
+    return strcmp(((const struct work *)first)->key, ((const struct work *)second)->key);
+}
+
+/* What need not wait for the disk first, then by operation and key: who locks several rows locks them in the order of
+ * keys. Behind them those of one key, which keep their order. */
+static int by_turn(const void *a, const void *b)
+{
+    const struct work *first = a, *second = b;
+    if (first->shared || second->shared)
+        return first->shared && second->shared ? compare_numbers(first, second) : first->shared - second->shared;
+    if (has_to_last(first->request) != has_to_last(second->request))
+        return has_to_last(first->request) - has_to_last(second->request);
+    if (first->request->operation != second->request->operation)
+        return first->request->operation < second->request->operation ? -1 : 1;
+    return by_key(first, second);
+}
+
+static void put_in_order(struct work *works, size_t count)
+{
+    qsort(works, count, sizeof *works, by_key);
+    for (size_t i = 1; i < count; i++)
+        if (by_key(&works[i - 1], &works[i]) == 0)
+            works[i - 1].shared = works[i].shared = works[i - 1].alone = works[i].alone = true;
+    qsort(works, count, sizeof *works, by_turn);
+}
+
+/* How many of these, from the first on, go as one statement. */
+static size_t count_together(const struct work *works, size_t count)
+{
+    const dlock_operation operation = works[0].request->operation;
+    size_t together = 1;
+    if (works[0].alone || !statements_has_many((enum statement)operation))
+        return 1;
+    while (together < count && together < TOGETHER_MAX && works[together].pending && !works[together].alone &&
+           works[together].request->operation == operation && strcmp(works[together].key, works[together - 1].key) != 0)
+        together++;
+    return together;
+}
+
+static bool send_together(struct postgresql_session *session, struct work *works, size_t count, bool waits)
+{
+    struct arguments arguments[TOGETHER_MAX];
+    const enum statement which = (enum statement)works[0].request->operation;
+    for (size_t i = 0; i < count; i++) {
+        const dlock_request *request = works[i].request;
+        arguments[i] = (struct arguments){works[i].key, request->owner, request->ttl_ms, !waits};
+        works[i].waits = waits;
+        works[i].alone = true; /* if it is sent again */
+    }
+    works[0].together = count;
+    return count > 1 ? statements_send_many(session, which, arguments, count)
+                     : statements_send(session, which, arguments);
+}
+
 /* Sends what is pending. Returns how many of the works were gone through; behind them nothing was sent. */
 static size_t send_round(struct postgresql_session *session, struct work *works, size_t count)
 {
-    struct work *last = NULL;
-    size_t i = 0;
+    size_t last = count, sent = 0;
     bool sweep = false;
-    for (size_t j = 0; j < count; j++)
-        if (works[j].pending && has_to_last(works[j].request))
-            last = &works[j];
-    if (last)
-        last->waits = true;
-    for (; i < count; i++) {
-        const dlock_request *request = works[i].request;
-        const struct arguments arguments = {works[i].key, request->owner, request->ttl_ms, !works[i].waits};
-        if (works[i].pending && !statements_send(session, (enum statement)request->operation, &arguments))
+    for (size_t i = 0; i < count; i++)
+        if (works[i].pending) {
+            last = has_to_last(works[i].request) ? i : last;
+            sweep |= works[i].request->operation == DLOCK_ACQUIRE && ++session->chance % SWEEP_EVERY == 0;
+        }
+    while (sent < count) {
+        const size_t together = works[sent].pending ? count_together(&works[sent], count - sent) : 1,
+                     next = sent + together;
+        if (works[sent].pending && !send_together(session, &works[sent], together, sent <= last && last < next))
             break;
-        sweep |= request->operation == DLOCK_ACQUIRE && ++session->chance % SWEEP_EVERY == 0;
+        sent = next;
     }
-    session->sweeps = sweep && i == count && statements_send(session, STATEMENT_SWEEP, &(struct arguments){0});
-    return i;
-}
-
-/* Is it worth sending again, because it certainly was not done, for a reason that passes? */
-static bool passes(struct postgresql_session *session, const struct failure *failure)
-{
-    if (strcmp(failure->code, "26000") == 0) { /* not prepared here: a pooler is in between */
-        session->pooled = true;
-        return true;
-    }
-    return failure_is_contention(failure);
+    session->sweeps = sweep && sent == count && statements_send(session, STATEMENT_SWEEP, &(struct arguments){0});
+    return sent;
 }
 
 static bool is_broken(const struct postgresql_session *session, const struct failure *failure)
@@ -202,20 +281,37 @@ static bool is_broken(const struct postgresql_session *session, const struct fai
     return !failure->code[0] || PQstatus(session->connection) != CONNECTION_OK;
 }
 
+/* Is it worth sending again, because it certainly was not done, for a reason that passes? What failed for several may
+ * be about one of them. */
+static bool may_pass(struct postgresql_session *session, const struct failure *failure, size_t together)
+{
+    if (strcmp(failure->code, "26000") == 0) { /* not prepared here: a pooler is in between */
+        session->pooled = true;
+        return true;
+    }
+    return failure_is_contention(failure) ||
+           (together > 1 && failure_is_certain(failure) && !is_broken(session, failure));
+}
+
 /* Reads the answers to what was sent of the first `count`. False: the connection is of no more use. */
 static bool read_round(struct postgresql_session *session, struct work *works, size_t count)
 {
     struct failure failure = {0};
     bool working = true;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count;) {
         struct work *work = &works[i];
+        const size_t together = work->pending ? work->together : 1;
         PGresult *rows = NULL;
+        i += together;
         if (!work->pending)
             continue;
         if (working && connection_finish(session, &rows, &failure)) {
-            work->pending = !answer(work, rows);
-        } else if (!working || !passes(session, &failure)) {
-            fail_by(session, work, &failure);
+            if (together > 1)
+                answer_many(work, together, rows);
+            else
+                answer_one(work, rows);
+        } else if (!working || !may_pass(session, &failure, together)) {
+            fail_by(session, work, together, &failure);
             working = working && !is_broken(session, &failure);
         }
         PQclear(rows);
@@ -320,19 +416,21 @@ static void execute(void *memory, dlock_request *const *requests, size_t count)
 {
     struct postgresql_session *session = memory;
     struct work *works = calloc(count, sizeof *works);
-    for (size_t i = 0; works && i < count; i++) {
-        works[i].request = requests[i];
-        works[i].key = statements_key(session, requests[i]->key);
-        works[i].pending = works[i].key != NULL;
-    }
-    for (size_t i = 0; i < count; i++)
-        if (!works || !works[i].key) {
+    size_t made = 0;
+    for (size_t i = 0; i < count; i++) {
+        char *key = works ? statements_key(session, requests[i]->key) : NULL;
+        if (key) {
+            works[made++] = (struct work){.request = requests[i], .number = i, .key = key, .pending = true};
+        } else {
             dlock_request_fail(requests[i], DLOCK_NOMEM, "out of memory");
             requests[i]->not_done = true;
         }
-    if (works)
-        carry_out(session, works, count);
-    for (size_t i = 0; works && i < count; i++)
+    }
+    if (made > 0) {
+        put_in_order(works, made);
+        carry_out(session, works, made);
+    }
+    for (size_t i = 0; i < made; i++)
         free(works[i].key);
     free(works);
 }

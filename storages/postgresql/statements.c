@@ -5,7 +5,6 @@
  * EXTEND look at they have locked before. */
 #include "internal.h"
 
-#include <endian.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,14 +15,16 @@
     "owner = '', expires_at = clock_timestamp(), waited_at = CASE"                                                     \
     " WHEN l.waited_at > clock_timestamp() - interval '10 s' THEN l.waited_at"                                         \
     " WHEN l.waited_at > '-infinity' THEN '-infinity'::timestamptz END"
-#define NOTIFY                                                                                                         \
+#define NOTIFY(channel, key)                                                                                           \
     "CASE WHEN waited_at IS NOT NULL"                                                                                  \
-    " THEN pg_notify($6, CASE WHEN waited_at > '-infinity' THEN '+' ELSE '-' END || $1) END"
+    " THEN pg_notify(" channel ", CASE WHEN waited_at > '-infinity' THEN '+' ELSE '-' END || " key ") END"
 
 /* $5: the commit need not be on disk when it is answered. */
 #define MAYBE_LAZY "CASE WHEN $5 THEN set_config('synchronous_commit', 'off', true) IS NOT NULL ELSE true END"
 
 #define LIVE "owner <> '' AND expires_at > clock_timestamp()"
+
+#define AFTER(ttl_ms) "clock_timestamp() + " ttl_ms " * interval '1 ms'"
 
 /* What was used within the last minute stays: it will be used again. */
 #define DEAD "expires_at < clock_timestamp() - interval '1 min'"
@@ -37,44 +38,89 @@
 #define SAME_SERVER                                                                                                    \
     "CASE WHEN pg_postmaster_start_time() = @B@ THEN 'true' ELSE 'the server was started since then' END::boolean"
 
+/* Takes a key: the row as it goes in, and what becomes of one that is there. If one was seen there, what goes in is a
+ * hold that is over and has no number, in case that row has gone meanwhile. */
+#define COLUMNS "(key, owner, fence, ttl_ms, acquired_at, expires_at)"
+#define NEW_ROW(key, owner, ttl_ms)                                                                                    \
+    key ", " owner ", CASE WHEN there THEN 0 WHEN pg_advisory_xact_lock_shared(" INSERTER key ")) IS NULL THEN 0"      \
+        " ELSE nextval(@S@) END, " ttl_ms ", clock_timestamp(),"                                                       \
+        " CASE WHEN there THEN '-infinity' ELSE " AFTER(ttl_ms) " END"
+#define OURS "l.owner = EXCLUDED.owner AND l.expires_at > clock_timestamp()"
+#define TAKE_ROW                                                                                                       \
+    " ON CONFLICT (key) DO UPDATE SET owner = EXCLUDED.owner,"                                                         \
+    " fence = CASE WHEN " OURS " THEN l.fence ELSE nextval(@S@) END,"                                                  \
+    " acquired_at = CASE WHEN " OURS " THEN l.acquired_at ELSE clock_timestamp() END,"                                 \
+    " ttl_ms = EXCLUDED.ttl_ms, expires_at = " AFTER("EXCLUDED.ttl_ms")
+#define MAY_TAKE "l.owner IN ('', EXCLUDED.owner) OR l.expires_at <= clock_timestamp()"
+
+/* The arguments of several requests, as rows. OFFSET hides from the planner how many there are, or it would make a plan
+ * of its own each time. */
+#define ASKED                                                                                                          \
+    "(SELECT $1 AS keys, $2 AS owners, $3 AS ttls, $4 AS channels OFFSET 0) given CROSS JOIN LATERAL"                  \
+    " unnest(keys, owners, ttls, channels) WITH ORDINALITY a (key, owner, ttl_ms, channel, number)"
+
+/* Those of them that hold their keys. A statement for several never waits for the row of one while it keeps those of
+ * others locked. */
+#define MINE                                                                                                           \
+    "mine AS MATERIALIZED (SELECT a.* FROM " ASKED " CROSS JOIN LATERAL (SELECT FROM @T@ WHERE key = a.key"            \
+    " AND owner = a.owner AND " LIVE " FOR NO KEY UPDATE SKIP LOCKED) locked)"
+
 /* @T@ is the table, @S@ its sequence, @R@ itself and @B@ the start of the server as literals. Parameters: $1 key,
- * $2 owner, $3 ttl, $4 ttl_ms, $5 lazy, $6 channel. */
+ * $2 owner, $3 ttl_ms, $4 channel, or arrays of them, and $5 lazy. */
 static const char *const templates[STATEMENT_COUNT] = {
     /* One row: the record as it was seen, without a lock; and the fence that was given, or, if somebody was faster, the
      * record that then had the key. A fence of 0: the row that was seen is gone, and one that nobody holds was put in
      * its place. */
     [STATEMENT_ACQUIRE] =
         "WITH seen AS MATERIALIZED (SELECT owner, fence, ttl_ms, acquired_at, expires_at FROM @T@ WHERE key = $1),"
-        " taken AS (INSERT INTO @T@ AS l (key, owner, fence, ttl_ms, acquired_at, expires_at)"
-        " SELECT $1, CASE WHEN there THEN '' ELSE $2 END,"
-        " CASE WHEN there THEN 0 WHEN pg_advisory_xact_lock_shared(" INSERTER "$1)) IS NULL THEN 0"
-        " ELSE nextval(@S@) END,"
-        " $4, clock_timestamp(), CASE WHEN there THEN '-infinity' ELSE clock_timestamp() + $3 END"
-        " FROM (SELECT EXISTS (SELECT FROM seen) AS there) look"
-        " WHERE NOT EXISTS (SELECT FROM seen WHERE owner NOT IN ('', $2) AND expires_at > clock_timestamp())"
-        " AND " SAME_SERVER " AND " MAYBE_LAZY " ON CONFLICT (key) DO UPDATE SET owner = $2,"
-        " fence = CASE WHEN l.owner = $2 AND l.expires_at > clock_timestamp() THEN l.fence ELSE nextval(@S@) END,"
-        " ttl_ms = $4,"
-        " acquired_at = CASE WHEN l.owner = $2 AND l.expires_at > clock_timestamp() THEN l.acquired_at"
-        " ELSE clock_timestamp() END,"
-        " expires_at = clock_timestamp() + $3"
-        " WHERE CASE WHEN l.owner IN ('', $2) OR l.expires_at <= clock_timestamp() THEN true"
-        " ELSE set_config('dlock.holder', concat_ws(' ', l.fence, l.ttl_ms,"
-        " (extract(epoch FROM clock_timestamp() - l.acquired_at) * 1000000)::bigint,"
-        " (extract(epoch FROM l.expires_at - clock_timestamp()) * 1000000)::bigint, l.owner), true) IS NULL END"
-        " RETURNING fence)"
-        " SELECT s.owner, s.fence, s.ttl_ms, s.acquired_at, s.expires_at, clock_timestamp(), t.fence,"
-        " current_setting('dlock.holder', true)"
-        " FROM (VALUES (1)) one LEFT JOIN seen s ON true LEFT JOIN taken t ON true",
+        " taken AS (INSERT INTO @T@ AS l " COLUMNS " SELECT " NEW_ROW(
+            "$1", "$2",
+            "$3") " FROM (SELECT EXISTS (SELECT FROM seen) AS there) look"
+                  " WHERE NOT EXISTS (SELECT FROM seen WHERE owner NOT IN ('', $2) AND expires_at > clock_timestamp())"
+                  " AND " SAME_SERVER " AND " MAYBE_LAZY TAKE_ROW " WHERE CASE WHEN " MAY_TAKE " THEN true"
+                  " ELSE set_config('dlock.holder', concat_ws(' ', l.fence, l.ttl_ms,"
+                  " (extract(epoch FROM clock_timestamp() - l.acquired_at) * 1000000)::bigint,"
+                  " (extract(epoch FROM l.expires_at - clock_timestamp()) * 1000000)::bigint, l.owner), true) IS NULL "
+                  "END"
+                  " RETURNING fence)"
+                  " SELECT s.owner, s.fence, s.ttl_ms, s.acquired_at, s.expires_at, clock_timestamp(), t.fence,"
+                  " current_setting('dlock.holder', true)"
+                  " FROM (VALUES (1)) one LEFT JOIN seen s ON true LEFT JOIN taken t ON true",
+
+    /* A row for each: the record of somebody else that was seen, or the fence that was given; or neither. */
+    [STATEMENT_ACQUIRE_MANY] =
+        "WITH seen AS MATERIALIZED (SELECT a.*, s.fence IS NOT NULL AS there, s.owner AS holder, s.fence,"
+        " s.ttl_ms AS its_ttl_ms, s.acquired_at, s.expires_at,"
+        " coalesce(s.owner NOT IN ('', a.owner) AND s.expires_at > clock_timestamp(), false) AS busy"
+        " FROM " ASKED " LEFT JOIN LATERAL (SELECT * FROM @T@ WHERE key = a.key OFFSET 0) s ON true),"
+        " free AS MATERIALIZED (SELECT s.* FROM seen s LEFT JOIN LATERAL"
+        " (SELECT true AS locked FROM @T@ WHERE key = s.key FOR NO KEY UPDATE SKIP LOCKED) tried ON true"
+        " WHERE NOT busy AND (locked OR NOT there) AND " SAME_SERVER "),"
+        " taken AS (INSERT INTO @T@ AS l " COLUMNS
+        " SELECT " NEW_ROW("key", "owner", "ttl_ms") " FROM free WHERE " MAYBE_LAZY TAKE_ROW " WHERE " MAY_TAKE
+                                                     " RETURNING key, fence)"
+                                                     " SELECT CASE WHEN busy THEN holder END, s.fence, its_ttl_ms, "
+                                                     "acquired_at, expires_at, clock_timestamp(),"
+                                                     " t.fence, number FROM seen s LEFT JOIN taken t USING (key)",
 
     /* The row is locked first: while it waits for the lock, it may expire. */
     [STATEMENT_EXTEND] =
         "WITH mine AS MATERIALIZED (SELECT key FROM @T@ WHERE key = $1 AND owner = $2 AND " LIVE " FOR NO KEY UPDATE)"
-        " UPDATE @T@ AS l SET ttl_ms = $4, expires_at = clock_timestamp() + $3 FROM mine"
-        " WHERE l.key = mine.key AND l.expires_at > clock_timestamp() AND " MAYBE_LAZY " RETURNING l.fence",
+        " UPDATE @T@ AS l SET ttl_ms = $3, expires_at = " AFTER(
+            "$3") " FROM mine"
+                  " WHERE l.key = mine.key AND l.expires_at > clock_timestamp() AND " MAYBE_LAZY " RETURNING l.fence",
+
+    [STATEMENT_EXTEND_MANY] = "WITH " MINE " UPDATE @T@ AS l SET ttl_ms = mine.ttl_ms, expires_at = " AFTER(
+        "mine.ttl_ms") " FROM mine"
+                       " WHERE l.key = mine.key AND l.expires_at > clock_timestamp() AND " MAYBE_LAZY
+                       " RETURNING number",
 
     [STATEMENT_RELEASE] = "WITH freed AS (UPDATE @T@ AS l SET " FREE_ROW " WHERE key = $1 AND owner = $2 AND " LIVE
-                          " AND " MAYBE_LAZY " RETURNING waited_at) SELECT " NOTIFY " FROM freed",
+                          " AND " MAYBE_LAZY " RETURNING waited_at) SELECT " NOTIFY("$4", "$1") " FROM freed",
+
+    [STATEMENT_RELEASE_MANY] =
+        "WITH " MINE ", freed AS (UPDATE @T@ AS l SET " FREE_ROW " FROM mine WHERE l.key = mine.key AND " MAYBE_LAZY
+        " RETURNING mine.key, channel, waited_at, number) SELECT " NOTIFY("channel", "key") ", number FROM freed",
 
     [STATEMENT_INSPECT] = "SELECT owner, fence, ttl_ms, acquired_at, expires_at, clock_timestamp() FROM @T@"
                           " WHERE key = $1 AND " LIVE,
@@ -83,8 +129,8 @@ static const char *const templates[STATEMENT_COUNT] = {
                         " WHERE key = $1 AND " LIVE " FOR NO KEY UPDATE),"
                         " freed AS (UPDATE @T@ AS l SET " FREE_ROW " FROM held WHERE l.key = held.key AND " MAYBE_LAZY
                         " RETURNING l.waited_at)"
-                        " SELECT h.owner, h.fence, h.ttl_ms, h.acquired_at, h.expires_at, clock_timestamp(), " NOTIFY
-                        " FROM held h, freed",
+                        " SELECT h.owner, h.fence, h.ttl_ms, h.acquired_at, h.expires_at, clock_timestamp(), " NOTIFY(
+                            "$4", "$1") " FROM held h, freed",
 
     [STATEMENT_LIST] = "SELECT owner, fence, ttl_ms, acquired_at, expires_at, clock_timestamp(), key FROM @T@"
                        " WHERE key >= $1 AND starts_with(key, $1) AND " LIVE,
@@ -106,10 +152,6 @@ static const char *const templates[STATEMENT_COUNT] = {
     /* Something to wait for on disk: all that was committed before is then there too. */
     [STATEMENT_FLUSH] = "SELECT pg_logical_emit_message(true, 'dlock', '')",
 };
-
-enum { PARAMETERS = 6 };
-
-static const Oid types[PARAMETERS] = {25, 25, 1186, 20, 16, 25}; /* text, text, interval, bigint, boolean, text */
 
 /* Replaces every `@X@` of a template. */
 static char *fill_in(const char *template, const struct names *names)
@@ -171,15 +213,7 @@ void statements_channel(const char *key, char ret[CHANNEL_SIZE])
     snprintf(ret, CHANNEL_SIZE, "dlock_%016llx", (unsigned long long)hash);
 }
 
-/* PostgreSQL's own form of an interval: microseconds, days, months. */
-static void write_interval(uint32_t ms, char ret[16])
-{
-    const uint64_t microseconds = htobe64((uint64_t)ms * 1000);
-    memset(ret, 0, 16);
-    memcpy(ret, &microseconds, sizeof microseconds);
-}
-
-static bool prepare(struct postgresql_session *session, enum statement which, const char *name)
+static bool prepare(struct postgresql_session *session, enum statement which, const Oid *types, const char *name)
 {
     if (session->prepared[which])
         return true;
@@ -189,28 +223,52 @@ static bool prepare(struct postgresql_session *session, enum statement which, co
     return true;
 }
 
-static const char *begin_sql = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ";
+static bool send_with(struct postgresql_session *session, enum statement which, const struct parameters *with)
+{
+    PGconn *connection = session->connection;
+    char name[8];
+    snprintf(name, sizeof name, "d%d", (int)which);
+    if (session->options.repeatable_read && which <= STATEMENT_RELEASE_MANY &&
+        !PQsendQueryParams(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", 0, NULL, NULL, NULL, NULL, 1))
+        return false;
+    if (session->pooled) /* what one transaction prepares, the next one may not find */
+        return PQsendQueryParams(connection, session->sql[which], PARAMETERS, with->types, with->values, with->lengths,
+                                 with->formats, 1) &&
+               PQpipelineSync(connection);
+    return prepare(session, which, with->types, name) &&
+           PQsendQueryPrepared(connection, name, PARAMETERS, with->values, with->lengths, with->formats, 1) &&
+           PQpipelineSync(connection);
+}
+
+static bool send(struct postgresql_session *session, enum statement which, const struct arguments *arguments,
+                 size_t count)
+{
+    struct parameters parameters;
+    if (!parameters_make(&parameters, arguments, count))
+        return false;
+    const bool sent = send_with(session, which, &parameters);
+    parameters_free(&parameters);
+    return sent;
+}
 
 bool statements_send(struct postgresql_session *session, enum statement which, const struct arguments *arguments)
 {
-    PGconn *connection = session->connection;
-    char interval[16], channel[CHANNEL_SIZE] = "", name[8];
-    const uint64_t ttl_ms = htobe64(arguments->ttl_ms);
-    write_interval(arguments->ttl_ms, interval);
-    if (arguments->key)
-        statements_channel(arguments->key, channel);
-    const char *const values[PARAMETERS] = {
-        arguments->key, arguments->owner, interval, (const char *)&ttl_ms, arguments->lazy ? "\1" : "\0", channel};
-    const int lengths[PARAMETERS] = {0, 0, sizeof interval, sizeof ttl_ms, 1, 0};
-    static const int formats[PARAMETERS] = {0, 0, 1, 1, 1, 0};
-    snprintf(name, sizeof name, "d%d", (int)which);
+    return send(session, which, arguments, 1);
+}
 
-    if (session->options.repeatable_read && which <= STATEMENT_BREAK &&
-        !PQsendQueryParams(connection, begin_sql, 0, NULL, NULL, NULL, NULL, 1))
-        return false;
-    if (session->pooled) /* what one transaction prepares, the next one may not find */
-        return PQsendQueryParams(connection, session->sql[which], PARAMETERS, types, values, lengths, formats, 1) &&
-               PQpipelineSync(connection);
-    return prepare(session, which, name) &&
-           PQsendQueryPrepared(connection, name, PARAMETERS, values, lengths, formats, 1) && PQpipelineSync(connection);
+static const enum statement many[STATEMENT_COUNT] = {
+    [STATEMENT_ACQUIRE] = STATEMENT_ACQUIRE_MANY,
+    [STATEMENT_EXTEND] = STATEMENT_EXTEND_MANY,
+    [STATEMENT_RELEASE] = STATEMENT_RELEASE_MANY,
+};
+
+bool statements_has_many(enum statement which)
+{
+    return many[which] != 0;
+}
+
+bool statements_send_many(struct postgresql_session *session, enum statement which, const struct arguments *arguments,
+                          size_t count)
+{
+    return send(session, many[which], arguments, count);
 }
