@@ -235,7 +235,7 @@ static size_t count_together(const struct work *works, size_t count)
     if (works[0].alone || !statements_has_many((enum statement)operation))
         return 1;
     while (together < count && together < TOGETHER_MAX && works[together].pending && !works[together].alone &&
-           works[together].request->operation == operation && strcmp(works[together].key, works[together - 1].key) != 0)
+           works[together].request->operation == operation)
         together++;
     return together;
 }

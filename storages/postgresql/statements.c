@@ -15,16 +15,16 @@
     "owner = '', expires_at = clock_timestamp(), waited_at = CASE"                                                     \
     " WHEN l.waited_at > clock_timestamp() - interval '10 s' THEN l.waited_at"                                         \
     " WHEN l.waited_at > '-infinity' THEN '-infinity'::timestamptz END"
-#define NOTIFY(channel, key)                                                                                           \
+#define NOTIFY                                                                                                         \
     "CASE WHEN waited_at IS NOT NULL"                                                                                  \
-    " THEN pg_notify(" channel ", CASE WHEN waited_at > '-infinity' THEN '+' ELSE '-' END || " key ") END"
+    " THEN pg_notify(channel, CASE WHEN waited_at > '-infinity' THEN '+' ELSE '-' END || name) END"
 
 /* $5: the commit need not be on disk when it is answered. */
 #define MAYBE_LAZY "CASE WHEN $5 THEN set_config('synchronous_commit', 'off', true) IS NOT NULL ELSE true END"
 
 #define LIVE "owner <> '' AND expires_at > clock_timestamp()"
 
-#define AFTER(ttl_ms) "clock_timestamp() + " ttl_ms " * interval '1 ms'"
+#define MS "interval '1 ms'"
 
 /* What was used within the last minute stays: it will be used again. */
 #define DEAD "expires_at < clock_timestamp() - interval '1 min'"
@@ -38,19 +38,19 @@
 #define SAME_SERVER                                                                                                    \
     "CASE WHEN pg_postmaster_start_time() = @B@ THEN 'true' ELSE 'the server was started since then' END::boolean"
 
-/* Takes a key: the row as it goes in, and what becomes of one that is there. If one was seen there, what goes in is a
- * hold that is over and has no number, in case that row has gone meanwhile. */
+/* How a key is taken: the row as it goes in, and what becomes of one that is there. If one was seen there, what goes in
+ * is a hold that is over and has no number, in case that row has gone meanwhile. */
 #define COLUMNS "(key, owner, fence, ttl_ms, acquired_at, expires_at)"
-#define NEW_ROW(key, owner, ttl_ms)                                                                                    \
-    key ", " owner ", CASE WHEN there THEN 0 WHEN pg_advisory_xact_lock_shared(" INSERTER key ")) IS NULL THEN 0"      \
-        " ELSE nextval(@S@) END, " ttl_ms ", clock_timestamp(),"                                                       \
-        " CASE WHEN there THEN '-infinity' ELSE " AFTER(ttl_ms) " END"
+#define NEW_ROW                                                                                                        \
+    "key, owner, CASE WHEN there THEN 0 WHEN pg_advisory_xact_lock_shared(" INSERTER "key)) IS NULL THEN 0"            \
+    " ELSE nextval(@S@) END, ttl_ms, clock_timestamp(),"                                                               \
+    " CASE WHEN there THEN '-infinity' ELSE clock_timestamp() + ttl_ms * " MS " END"
 #define OURS "l.owner = EXCLUDED.owner AND l.expires_at > clock_timestamp()"
 #define TAKE_ROW                                                                                                       \
     " ON CONFLICT (key) DO UPDATE SET owner = EXCLUDED.owner,"                                                         \
     " fence = CASE WHEN " OURS " THEN l.fence ELSE nextval(@S@) END,"                                                  \
     " acquired_at = CASE WHEN " OURS " THEN l.acquired_at ELSE clock_timestamp() END,"                                 \
-    " ttl_ms = EXCLUDED.ttl_ms, expires_at = " AFTER("EXCLUDED.ttl_ms")
+    " ttl_ms = EXCLUDED.ttl_ms, expires_at = clock_timestamp() + EXCLUDED.ttl_ms * " MS
 #define MAY_TAKE "l.owner IN ('', EXCLUDED.owner) OR l.expires_at <= clock_timestamp()"
 
 /* The arguments of several requests, as rows. OFFSET hides from the planner how many there are, or it would make a plan
@@ -73,19 +73,17 @@ static const char *const templates[STATEMENT_COUNT] = {
      * its place. */
     [STATEMENT_ACQUIRE] =
         "WITH seen AS MATERIALIZED (SELECT owner, fence, ttl_ms, acquired_at, expires_at FROM @T@ WHERE key = $1),"
-        " taken AS (INSERT INTO @T@ AS l " COLUMNS " SELECT " NEW_ROW(
-            "$1", "$2",
-            "$3") " FROM (SELECT EXISTS (SELECT FROM seen) AS there) look"
-                  " WHERE NOT EXISTS (SELECT FROM seen WHERE owner NOT IN ('', $2) AND expires_at > clock_timestamp())"
-                  " AND " SAME_SERVER " AND " MAYBE_LAZY TAKE_ROW " WHERE CASE WHEN " MAY_TAKE " THEN true"
-                  " ELSE set_config('dlock.holder', concat_ws(' ', l.fence, l.ttl_ms,"
-                  " (extract(epoch FROM clock_timestamp() - l.acquired_at) * 1000000)::bigint,"
-                  " (extract(epoch FROM l.expires_at - clock_timestamp()) * 1000000)::bigint, l.owner), true) IS NULL "
-                  "END"
-                  " RETURNING fence)"
-                  " SELECT s.owner, s.fence, s.ttl_ms, s.acquired_at, s.expires_at, clock_timestamp(), t.fence,"
-                  " current_setting('dlock.holder', true)"
-                  " FROM (VALUES (1)) one LEFT JOIN seen s ON true LEFT JOIN taken t ON true",
+        " taken AS (INSERT INTO @T@ AS l " COLUMNS " SELECT " NEW_ROW
+        " FROM (SELECT $1 AS key, $2 AS owner, $3 AS ttl_ms, EXISTS (SELECT FROM seen) AS there) asked"
+        " WHERE NOT EXISTS (SELECT FROM seen WHERE owner NOT IN ('', $2) AND expires_at > clock_timestamp())"
+        " AND " SAME_SERVER " AND " MAYBE_LAZY TAKE_ROW " WHERE CASE WHEN " MAY_TAKE " THEN true"
+        " ELSE set_config('dlock.holder', concat_ws(' ', l.fence, l.ttl_ms,"
+        " (extract(epoch FROM clock_timestamp() - l.acquired_at) * 1000000)::bigint,"
+        " (extract(epoch FROM l.expires_at - clock_timestamp()) * 1000000)::bigint, l.owner), true) IS NULL END"
+        " RETURNING fence)"
+        " SELECT s.owner, s.fence, s.ttl_ms, s.acquired_at, s.expires_at, clock_timestamp(), t.fence,"
+        " current_setting('dlock.holder', true)"
+        " FROM (VALUES (1)) one LEFT JOIN seen s ON true LEFT JOIN taken t ON true",
 
     /* A row for each: the record of somebody else that was seen, or the fence that was given; or neither. */
     [STATEMENT_ACQUIRE_MANY] =
@@ -96,31 +94,28 @@ static const char *const templates[STATEMENT_COUNT] = {
         " free AS MATERIALIZED (SELECT s.* FROM seen s LEFT JOIN LATERAL"
         " (SELECT true AS locked FROM @T@ WHERE key = s.key FOR NO KEY UPDATE SKIP LOCKED) tried ON true"
         " WHERE NOT busy AND (locked OR NOT there) AND " SAME_SERVER "),"
-        " taken AS (INSERT INTO @T@ AS l " COLUMNS
-        " SELECT " NEW_ROW("key", "owner", "ttl_ms") " FROM free WHERE " MAYBE_LAZY TAKE_ROW " WHERE " MAY_TAKE
-                                                     " RETURNING key, fence)"
-                                                     " SELECT CASE WHEN busy THEN holder END, s.fence, its_ttl_ms, "
-                                                     "acquired_at, expires_at, clock_timestamp(),"
-                                                     " t.fence, number FROM seen s LEFT JOIN taken t USING (key)",
+        " taken AS (INSERT INTO @T@ AS l " COLUMNS " SELECT " NEW_ROW " FROM free WHERE " MAYBE_LAZY TAKE_ROW
+        " WHERE " MAY_TAKE " RETURNING key, fence)"
+        " SELECT CASE WHEN busy THEN holder END, s.fence, its_ttl_ms, acquired_at, expires_at, clock_timestamp(),"
+        " t.fence, number FROM seen s LEFT JOIN taken t USING (key)",
 
     /* The row is locked first: while it waits for the lock, it may expire. */
     [STATEMENT_EXTEND] =
         "WITH mine AS MATERIALIZED (SELECT key FROM @T@ WHERE key = $1 AND owner = $2 AND " LIVE " FOR NO KEY UPDATE)"
-        " UPDATE @T@ AS l SET ttl_ms = $3, expires_at = " AFTER(
-            "$3") " FROM mine"
-                  " WHERE l.key = mine.key AND l.expires_at > clock_timestamp() AND " MAYBE_LAZY " RETURNING l.fence",
+        " UPDATE @T@ AS l SET ttl_ms = $3, expires_at = clock_timestamp() + $3 * " MS " FROM mine"
+        " WHERE l.key = mine.key AND l.expires_at > clock_timestamp() AND " MAYBE_LAZY " RETURNING l.fence",
 
-    [STATEMENT_EXTEND_MANY] = "WITH " MINE " UPDATE @T@ AS l SET ttl_ms = mine.ttl_ms, expires_at = " AFTER(
-        "mine.ttl_ms") " FROM mine"
-                       " WHERE l.key = mine.key AND l.expires_at > clock_timestamp() AND " MAYBE_LAZY
-                       " RETURNING number",
+    [STATEMENT_EXTEND_MANY] =
+        "WITH " MINE " UPDATE @T@ AS l SET ttl_ms = mine.ttl_ms, expires_at = clock_timestamp() + mine.ttl_ms * " MS
+        " FROM mine WHERE l.key = mine.key AND l.expires_at > clock_timestamp() AND " MAYBE_LAZY " RETURNING number",
 
-    [STATEMENT_RELEASE] = "WITH freed AS (UPDATE @T@ AS l SET " FREE_ROW " WHERE key = $1 AND owner = $2 AND " LIVE
-                          " AND " MAYBE_LAZY " RETURNING waited_at) SELECT " NOTIFY("$4", "$1") " FROM freed",
+    [STATEMENT_RELEASE] =
+        "WITH freed AS (UPDATE @T@ AS l SET " FREE_ROW " WHERE key = $1 AND owner = $2 AND " LIVE " AND " MAYBE_LAZY
+        " RETURNING $4 AS channel, $1 AS name, waited_at) SELECT " NOTIFY " FROM freed",
 
     [STATEMENT_RELEASE_MANY] =
         "WITH " MINE ", freed AS (UPDATE @T@ AS l SET " FREE_ROW " FROM mine WHERE l.key = mine.key AND " MAYBE_LAZY
-        " RETURNING mine.key, channel, waited_at, number) SELECT " NOTIFY("channel", "key") ", number FROM freed",
+        " RETURNING channel, mine.key AS name, waited_at, number) SELECT " NOTIFY ", number FROM freed",
 
     [STATEMENT_INSPECT] = "SELECT owner, fence, ttl_ms, acquired_at, expires_at, clock_timestamp() FROM @T@"
                           " WHERE key = $1 AND " LIVE,
@@ -128,9 +123,9 @@ static const char *const templates[STATEMENT_COUNT] = {
     [STATEMENT_BREAK] = "WITH held AS MATERIALIZED (SELECT key, owner, fence, ttl_ms, acquired_at, expires_at FROM @T@"
                         " WHERE key = $1 AND " LIVE " FOR NO KEY UPDATE),"
                         " freed AS (UPDATE @T@ AS l SET " FREE_ROW " FROM held WHERE l.key = held.key AND " MAYBE_LAZY
-                        " RETURNING l.waited_at)"
-                        " SELECT h.owner, h.fence, h.ttl_ms, h.acquired_at, h.expires_at, clock_timestamp(), " NOTIFY(
-                            "$4", "$1") " FROM held h, freed",
+                        " RETURNING $4 AS channel, $1 AS name, l.waited_at)"
+                        " SELECT h.owner, h.fence, h.ttl_ms, h.acquired_at, h.expires_at, clock_timestamp(), " NOTIFY
+                        " FROM held h, freed",
 
     [STATEMENT_LIST] = "SELECT owner, fence, ttl_ms, acquired_at, expires_at, clock_timestamp(), key FROM @T@"
                        " WHERE key >= $1 AND starts_with(key, $1) AND " LIVE,

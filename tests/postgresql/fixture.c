@@ -68,28 +68,42 @@ void assert_refused(const char *url, dlock_status status, const char *message)
     assert_null(strstr(error.message, "s3cret"));
 }
 
+void ask_many(void *session, dlock_request *batch, size_t count)
+{
+    dlock_request *requests[16];
+    for (size_t i = 0; i < count; i++)
+        requests[i] = &batch[i];
+    dlock_postgresql_storage.execute(session, requests, count);
+}
+
 /* ---- threads */
 
 static void *carry_out(void *arg)
 {
     struct asking *asking = arg;
-    dlock_request *const requests[] = {&asking->request};
-    dlock_postgresql_storage.execute(asking->session, requests, 1);
+    ask_many(asking->session, asking->batch, asking->count);
     return NULL;
+}
+
+void ask_many_in_thread(struct asking *asking, void *session, dlock_request *batch, size_t count)
+{
+    asking->session = session;
+    asking->batch = batch;
+    asking->count = count;
+    assert_int_equal(pthread_create(&asking->thread, NULL, carry_out, asking), 0);
 }
 
 void ask_in_thread(struct asking *asking, void *session, dlock_operation operation, const char *key, const char *owner,
                    uint32_t ttl_ms)
 {
-    asking->session = session;
     asking->request = request_of(operation, key, owner, ttl_ms);
-    assert_int_equal(pthread_create(&asking->thread, NULL, carry_out, asking), 0);
+    ask_many_in_thread(asking, session, &asking->request, 1);
 }
 
 dlock_request answer_of(struct asking *asking)
 {
     assert_int_equal(pthread_join(asking->thread, NULL), 0);
-    return asking->request;
+    return asking->batch[0];
 }
 
 /* ---- libpq alone */

@@ -33,15 +33,20 @@ void assert_holder(void *session, const char *key, const char *owner);
 /* Opening fails so, the message says this, and it has no password in it. */
 void assert_refused(const char *url, dlock_status status, const char *message);
 
-/* A request that another thread carries out. */
+/* Carries out a batch of up to 16. */
+void ask_many(void *session, dlock_request *batch, size_t count);
+
+/* A request, or a batch, that another thread carries out. */
 struct asking {
     pthread_t thread;
     void *session;
-    dlock_request request;
+    dlock_request request, *batch;
+    size_t count;
 };
+void ask_many_in_thread(struct asking *asking, void *session, dlock_request *batch, size_t count);
 void ask_in_thread(struct asking *asking, void *session, dlock_operation operation, const char *key, const char *owner,
                    uint32_t ttl_ms);
-dlock_request answer_of(struct asking *asking);
+dlock_request answer_of(struct asking *asking); /* of a batch, the first one's */
 
 /* A connection of the superuser, and what the first field of the first row is, good until the next call. */
 PGconn *connect_as_superuser(struct server *server, int number);

@@ -345,38 +345,24 @@ static int wait_for_replication(PGconn *connection)
     return (int)strtol(pid, NULL, 10);
 }
 
-struct asking_batch {
-    void *session;
-    dlock_request batch[3];
-};
-
-static void *carry_out_batch(void *arg)
-{
-    struct asking_batch *asking = arg;
-    dlock_request *const requests[] = {&asking->batch[0], &asking->batch[1], &asking->batch[2]};
-    dlock_postgresql_storage.execute(asking->session, requests, 3);
-    return NULL;
-}
-
-/* A batch is not answered before its commits are confirmed. Its last request is this one, with this answer when they
- * are not. */
-static void assert_batch_waits(void *session, PGconn *primary, dlock_operation last, const char *key,
+/* A batch is not answered before its commits are confirmed. Of its three requests, this is what the last is answered
+ * when they are not, and the first is an acquire. */
+static void assert_batch_waits(void *session, PGconn *primary, dlock_request second, dlock_request last,
                                dlock_status wanted)
 {
-    pthread_t thread;
-    struct asking_batch asking = {.session = session,
-                                  .batch = {request_of(DLOCK_ACQUIRE, "one", "owner", LONG_MS),
-                                            request_of(DLOCK_INSPECT, "one", NULL, 0),
-                                            request_of(last, key, "owner", LONG_MS)}};
-    assert_int_equal(pthread_create(&thread, NULL, carry_out_batch, &asking), 0);
+    struct asking asking;
+    dlock_request batch[] = {request_of(DLOCK_ACQUIRE, "one", "owner", LONG_MS), second, last};
+    ask_many_in_thread(&asking, session, batch, 3);
     sql(primary, "SELECT pg_cancel_backend(%d)", wait_for_replication(primary));
-    pthread_join(thread, NULL);
-    assert_no_answer(asking.batch[0], false, "canceling wait for synchronous replication");
-    assert_status(asking.batch[1], DLOCK_OK);
-    if (wanted == DLOCK_UNAVAILABLE)
-        assert_no_answer(asking.batch[2], false, "canceling wait for synchronous replication");
+    assert_no_answer(answer_of(&asking), false, "canceling wait for synchronous replication");
+    if (second.operation == DLOCK_INSPECT)
+        assert_status(batch[1], DLOCK_OK);
     else
-        assert_status(asking.batch[2], wanted);
+        assert_no_answer(batch[1], false, "canceling wait for synchronous replication");
+    if (wanted == DLOCK_UNAVAILABLE)
+        assert_no_answer(batch[2], false, "canceling wait for synchronous replication");
+    else
+        assert_status(batch[2], wanted);
 }
 
 /* The server says "done" in that case too: what is not confirmed by the standby may be gone after a fail-over. */
@@ -409,11 +395,18 @@ static void a_commit_that_a_standby_did_not_confirm_is_unknown(void **state)
     session = open_session("postgresql://dlock@127.0.0.1:%d/dlock", server_port(&pair, 0));
     server_tell(&pair, "pause 1");
     assert_status(ask(session, DLOCK_RELEASE, "confirmed", "owner", 0), DLOCK_OK); /* it need not last */
-    assert_batch_waits(session, primary, DLOCK_ACQUIRE, "two",
-                       DLOCK_UNAVAILABLE);                                  /* the last one waits for all of them */
-    assert_batch_waits(session, primary, DLOCK_EXTEND, "free", DLOCK_LOST); /* which it cannot: something else does */
-    assert_batch_waits(session, primary, DLOCK_INSPECT, "two", DLOCK_OK);   /* nor this: the one before does */
-    assert_batch_waits(session, primary, DLOCK_RELEASE, "one", DLOCK_OK);   /* nor this */
+    const dlock_request look = request_of(DLOCK_INSPECT, "one", NULL, 0),          /* those of one key travel alone */
+        beside = request_of(DLOCK_ACQUIRE, "beside", "owner", LONG_MS),
+                        two = request_of(DLOCK_ACQUIRE, "two", "owner", LONG_MS),
+                        extend = request_of(DLOCK_EXTEND, "free", "owner", LONG_MS),
+                        look_at_two = request_of(DLOCK_INSPECT, "two", NULL, 0),
+                        release = request_of(DLOCK_RELEASE, "one", "owner", 0);
+    assert_batch_waits(session, primary, look, two, DLOCK_UNAVAILABLE);   /* the last one waits for all of them */
+    assert_batch_waits(session, primary, beside, two, DLOCK_UNAVAILABLE); /* also if they are one statement */
+    assert_batch_waits(session, primary, look, extend, DLOCK_LOST);       /* which it cannot: something else does */
+    assert_batch_waits(session, primary, beside, extend, DLOCK_LOST);
+    assert_batch_waits(session, primary, look, look_at_two, DLOCK_OK); /* nor this: the one before does */
+    assert_batch_waits(session, primary, look, release, DLOCK_OK);     /* nor this */
     close_session(session);
 
     /* Its answer was not believed, but it stands: a resend is answered when the standby is there again. */

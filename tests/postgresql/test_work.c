@@ -337,6 +337,196 @@ static void one_that_fails_does_not_fail_its_neighbours(void **state)
     sql(superuser, "DROP TRIGGER doom ON locks");
 }
 
+/* Asked alone, each would get the same answer. */
+static void many_keys_are_asked_for_as_one_statement(void **state)
+{
+    const char *isolation = *state;
+    struct postgresql_session *session = open_session("%s?isolation=%s", direct, isolation);
+    void *other = open_session("%s", direct);
+    enum { NEW, FREE, BUSY, OURS, OVER, COUNT };
+    acquire(other, "free", "other", LONG_MS);
+    assert_status(ask(other, DLOCK_RELEASE, "free", "other", 0), DLOCK_OK);
+    const uint64_t theirs = acquire(other, "busy", "a holder with blanks", LONG_MS),
+                   ours = acquire(other, "ours", "owner", 1000);
+    uint64_t last = acquire(other, "over", "other", LONG_MS);
+    sql(superuser, "UPDATE locks SET expires_at = clock_timestamp() WHERE key = 'over'");
+
+    dlock_request batch[COUNT];
+    static const char *const keys[COUNT] = {"new", "free", "busy", "ours", "over"};
+    for (unsigned i = 0; i < COUNT; i++)
+        batch[i] = request_of(DLOCK_ACQUIRE, keys[i], "owner", LONG_MS);
+    ask_many(session, batch, COUNT);
+    assert_true(session->prepared[STATEMENT_ACQUIRE_MANY]);
+    assert_false(session->prepared[STATEMENT_ACQUIRE]);
+    assert_status(batch[BUSY], DLOCK_BUSY);
+    assert_string_equal(batch[BUSY].info.owner, "a holder with blanks");
+    assert_int_equal(batch[BUSY].info.fence, theirs);
+    assert_int_equal(batch[BUSY].info.ttl_ms, LONG_MS);
+    assert_true(batch[BUSY].info.held_ms >= 0 && batch[BUSY].info.held_ms < LONG_MS / 2);
+    assert_true(batch[BUSY].info.remaining_ms > LONG_MS / 2 && batch[BUSY].info.remaining_ms <= LONG_MS);
+    assert_status(batch[OURS], DLOCK_OK);
+    assert_int_equal(batch[OURS].info.fence, ours);
+    static const unsigned in_order_of_keys[] = {FREE, NEW, OVER};
+    for (unsigned i = 0; i < 3; i++) {
+        assert_status(batch[in_order_of_keys[i]], DLOCK_OK);
+        assert_true(batch[in_order_of_keys[i]].info.fence > last);
+        last = batch[in_order_of_keys[i]].info.fence;
+    }
+    for (unsigned i = 0; i < COUNT; i++) {
+        const dlock_request seen = ask(other, DLOCK_INSPECT, keys[i], NULL, 0);
+        assert_string_equal(seen.info.owner, i == BUSY ? "a holder with blanks" : "owner");
+        assert_int_equal(seen.info.fence, batch[i].info.fence);
+        assert_int_equal(seen.info.ttl_ms, LONG_MS);
+        assert_true(seen.info.remaining_ms > LONG_MS / 2 && seen.info.remaining_ms <= LONG_MS);
+    }
+
+    /* To each its own ttl, and nothing to who does not hold the key, or does not any more. */
+    sql(superuser, "UPDATE locks SET expires_at = clock_timestamp() WHERE key = 'over'");
+    for (unsigned i = 0; i < COUNT; i++)
+        batch[i] = request_of(DLOCK_EXTEND, keys[i], "owner", LONG_MS * (i + 2));
+    ask_many(session, batch, COUNT);
+    assert_true(session->prepared[STATEMENT_EXTEND_MANY]);
+    for (unsigned i = 0; i < COUNT; i++) {
+        const dlock_request seen = ask(other, DLOCK_INSPECT, keys[i], NULL, 0);
+        assert_status(batch[i], i == BUSY || i == OVER ? DLOCK_LOST : DLOCK_OK);
+        if (batch[i].status == DLOCK_OK)
+            assert_true(seen.info.remaining_ms > LONG_MS * (i + 1) && seen.info.remaining_ms <= LONG_MS * (i + 2));
+        else
+            assert_string_equal(seen.info.owner, i == BUSY ? "a holder with blanks" : "");
+    }
+
+    for (unsigned i = 0; i < COUNT; i++)
+        batch[i] = request_of(DLOCK_RELEASE, keys[i], "owner", 0);
+    ask_many(session, batch, COUNT);
+    assert_true(session->prepared[STATEMENT_RELEASE_MANY]);
+    for (unsigned i = 0; i < COUNT; i++) {
+        assert_status(batch[i], i == BUSY || i == OVER ? DLOCK_LOST : DLOCK_OK);
+        assert_holder(other, keys[i], i == BUSY ? "a holder with blanks" : "");
+    }
+    close_session(other);
+    close_session(session);
+}
+
+/* What somebody else keeps locked holds up the one whose row it is, and none of those that are asked for with it: they
+ * are carried out, and their rows are free for others, before that one is. */
+static void a_locked_row_holds_up_no_other(void **state)
+{
+    const char *isolation = *state;
+    static const struct {
+        dlock_operation operation;
+        const char *after; /* owner */
+    } steps[] = {{DLOCK_ACQUIRE, "owner"}, {DLOCK_EXTEND, "owner"}, {DLOCK_RELEASE, ""}};
+    void *session = open_session("%s?isolation=%s", direct, isolation), *other = open_session("%s", direct);
+    PGconn *outsider = connect_as_superuser(&server, 0);
+    static const char *const keys[] = {"a", "b", "c"};
+    for (unsigned i = 0; i < 3; i++) {
+        acquire(other, keys[i], "before", LONG_MS);
+        assert_status(ask(other, DLOCK_RELEASE, keys[i], "before", 0), DLOCK_OK);
+    }
+    for (unsigned step = 0; step < 3; step++) {
+        struct asking asking;
+        dlock_request batch[3];
+        for (unsigned i = 0; i < 3; i++)
+            batch[i] = request_of(steps[step].operation, keys[i], "owner", LONG_MS);
+        sql(outsider, "BEGIN; SELECT FROM locks WHERE key = 'b' FOR UPDATE");
+        ask_many_in_thread(&asking, session, batch, 3);
+        wait_until_one_waits_for(superuser, "transactionid");
+        assert_holder(other, "a", steps[step].after);
+        assert_holder(other, "c", steps[step].after);
+        if (steps[step].after[0])
+            assert_status(ask(other, DLOCK_EXTEND, "a", "owner", LONG_MS), DLOCK_OK);
+        else
+            acquire(other, "a", "next", LONG_MS);
+        sql(outsider, "COMMIT");
+        answer_of(&asking);
+        for (unsigned i = 0; i < 3; i++)
+            assert_status(batch[i], DLOCK_OK);
+    }
+    PQfinish(outsider);
+    close_session(other);
+    close_session(session);
+}
+
+/* Two keys that nobody had before: while they are about to go in, somebody else is faster with one of them. */
+static void of_many_who_comes_second_is_told_who_was_first(void **state)
+{
+    const char *isolation = *state;
+    struct asking asking;
+    void *slow = open_session("%s?application_name=slow&isolation=%s", direct, isolation),
+         *fast = open_session("%s", direct);
+    dlock_request batch[] = {request_of(DLOCK_ACQUIRE, "mine", "slow", LONG_MS),
+                             request_of(DLOCK_ACQUIRE, "raced", "slow", LONG_MS),
+                             request_of(DLOCK_ACQUIRE, "returned", "slow", LONG_MS)};
+    close_gate();
+    ask_many_in_thread(&asking, slow, batch, 3);
+    wait_until_slow_is_at_gate();
+    const uint64_t fence = acquire(fast, "raced", "fast", LONG_MS),
+                   returned = acquire(fast, "returned", "fast", LONG_MS);
+    assert_status(ask(fast, DLOCK_RELEASE, "returned", "fast", 0), DLOCK_OK);
+    open_gate();
+    assert_status(answer_of(&asking), DLOCK_OK);
+    assert_status(batch[1], DLOCK_BUSY);
+    assert_string_equal(batch[1].info.owner, "fast");
+    assert_int_equal(batch[1].info.fence, fence);
+    assert_status(batch[2], DLOCK_OK);
+    assert_true(batch[2].info.fence > returned);
+    assert_holder(fast, "mine", "slow");
+    remove_gate();
+    close_session(fast);
+    close_session(slow);
+}
+
+/* The row that was seen is deleted while the statement is about to take it, which puts one in its place that has no
+ * number: that is no hold. The row is locked meanwhile, so only a trigger can make it happen. */
+static void of_many_a_row_that_goes_meanwhile_is_made_anew(void **state)
+{
+    const char *isolation = *state;
+    void *session = open_session("%s?isolation=%s", direct, isolation);
+    uint64_t before = 0;
+    static const char *const keys[] = {"kept", "swept"};
+    for (unsigned i = 0; i < 2; i++) {
+        before = acquire(session, keys[i], "before", LONG_MS);
+        assert_status(ask(session, DLOCK_RELEASE, keys[i], "before", 0), DLOCK_OK);
+    }
+    sql(superuser, "CREATE OR REPLACE FUNCTION sweep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+                   " DELETE FROM locks WHERE key = NEW.key AND key = 'swept' AND owner = ''; RETURN NEW; END $$");
+    sql(superuser, "CREATE TRIGGER sweep BEFORE INSERT ON locks FOR EACH ROW EXECUTE FUNCTION sweep()");
+    dlock_request batch[] = {request_of(DLOCK_ACQUIRE, keys[0], "owner", LONG_MS),
+                             request_of(DLOCK_ACQUIRE, keys[1], "owner", LONG_MS)};
+    ask_many(session, batch, 2);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_status(batch[i], DLOCK_OK);
+        assert_true(batch[i].info.fence > before);
+        assert_holder(session, keys[i], "owner");
+    }
+    sql(superuser, "DROP TRIGGER sweep ON locks");
+    close_session(session);
+}
+
+/* While the first of them is extended, the second ends. */
+static void of_many_a_hold_that_ends_meanwhile_is_lost(void **state)
+{
+    const char *isolation = *state;
+    struct asking asking;
+    void *slow = open_session("%s?application_name=slow&isolation=%s", direct, isolation);
+    acquire(slow, "long", "owner", LONG_MS);
+    acquire(slow, "short", "owner", 1000);
+    close_gate();
+    sql(superuser, "CREATE OR REPLACE TRIGGER gate BEFORE INSERT OR UPDATE ON locks FOR EACH ROW EXECUTE FUNCTION "
+                   "gate()");
+    dlock_request batch[] = {request_of(DLOCK_EXTEND, "long", "owner", LONG_MS),
+                             request_of(DLOCK_EXTEND, "short", "owner", LONG_MS)};
+    ask_many_in_thread(&asking, slow, batch, 2);
+    wait_until_slow_is_at_gate();
+    wait_for(strcmp(sql(superuser, "SELECT expires_at < clock_timestamp() FROM locks WHERE key = 'short'"), "t") == 0);
+    open_gate();
+    assert_status(answer_of(&asking), DLOCK_OK);
+    assert_status(batch[1], DLOCK_LOST);
+    assert_holder(slow, "short", "");
+    remove_gate();
+    close_session(slow);
+}
+
 /* A deadlock is not an error to somebody who wants a lock, even if there is one each time. */
 static void contention_is_no_error(void **state)
 {
@@ -384,6 +574,11 @@ static long bytes_of_refusals(void *session, unsigned count)
 {
     const long before = wal_position();
     for (unsigned i = 0; i < count; i++) {
+        dlock_request batch[] = {request_of(DLOCK_ACQUIRE, "refused", "other", LONG_MS),
+                                 request_of(DLOCK_ACQUIRE, "refused too", "other", LONG_MS)};
+        ask_many(session, batch, 2);
+        assert_status(batch[0], DLOCK_BUSY);
+        assert_status(batch[1], DLOCK_BUSY);
         assert_status(ask(session, DLOCK_ACQUIRE, "refused", "other", LONG_MS), DLOCK_BUSY);
         assert_status(ask(session, DLOCK_EXTEND, "refused", "other", LONG_MS), DLOCK_LOST);
         assert_status(ask(session, DLOCK_RELEASE, "refused", "other", 0), DLOCK_LOST);
@@ -398,6 +593,7 @@ static void refused_attempts_write_nothing(void **state)
     const char *isolation = *state;
     void *session = open_session("%s?isolation=%s", direct, isolation);
     acquire(session, "refused", "holder", LONG_MS);
+    acquire(session, "refused too", "holder", LONG_MS);
     long bytes, least = LONG_MAX;
     for (unsigned turn = 0; turn < 100 && least > 0; turn++) {
         bytes = bytes_of_refusals(session, 50);
@@ -464,6 +660,43 @@ static void a_release_notifies_only_where_somebody_waits(void **state)
     assert_string_equal(notice->extra, "+loud"); /* and nothing of the other */
     PQfreemem(notice);
     assert_null(PQnotifies(listener));
+    PQfinish(listener);
+    close_session(watcher);
+    close_session(session);
+}
+
+static void of_many_released_each_is_told_on_its_own_channel(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"first", "second", "third"};
+    void *session = open_session("%s", direct), *watcher = open_session("%s", direct);
+    dlock_request batch[3];
+    for (unsigned i = 0; i < 3; i++) {
+        acquire(session, keys[i], "owner", LONG_MS);
+        batch[i] = request_of(DLOCK_RELEASE, keys[i], "owner", 0);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(dlock_postgresql_storage.watch(watcher, keys[i], NULL), DLOCK_OK);
+        wait_for_hint(watcher, keys[i]); /* the mark is there */
+    }
+    PGconn *listener = connect_as_superuser(&server, 0);
+    char channel[CHANNEL_SIZE], texts[3][16];
+    for (unsigned i = 0; i < 3; i++) {
+        statements_channel(keys[i], channel);
+        snprintf(texts[i], sizeof texts[i], "+%s", keys[i]);
+        sql(listener, "LISTEN %s", channel);
+    }
+    ask_many(session, batch, 3);
+    sql(listener, "SELECT 1");
+    for (unsigned i = 0; i < 2; i++) {
+        PGnotify *notice = PQnotifies(listener);
+        assert_non_null(notice);
+        statements_channel(strcmp(notice->extra, texts[0]) == 0 ? "first" : "second", channel);
+        assert_string_equal(notice->relname, channel);
+        assert_true(strcmp(notice->extra, texts[0]) == 0 || strcmp(notice->extra, texts[1]) == 0);
+        PQfreemem(notice);
+    }
+    assert_null(PQnotifies(listener)); /* nobody waits for the third */
     PQfinish(listener);
     close_session(watcher);
     close_session(session);
@@ -587,6 +820,11 @@ static void a_session_that_a_pooler_carried_over_a_restart_gives_no_number_again
     assert_status(request, DLOCK_UNAVAILABLE);
     assert_true(request.not_done);
     assert_non_null(strstr(request.message, "the server was started since then"));
+    dlock_request batch[] = {request_of(DLOCK_ACQUIRE, "next", "owner", LONG_MS),
+                             request_of(DLOCK_ACQUIRE, "another", "owner", LONG_MS)};
+    ask_many(session, batch, 2);
+    assert_status(batch[0], DLOCK_UNAVAILABLE);
+    assert_status(batch[1], DLOCK_UNAVAILABLE);
     close_session(session);
     session = open_session("%s", server.url);
     assert_true(acquire(session, "next", "owner", LONG_MS) > before);
@@ -649,9 +887,15 @@ int main(void)
         cmocka_unit_test(a_batch_is_one_round_trip),
         cmocka_unit_test(an_answer_that_comes_soon_is_not_slept_for),
         in_both(one_that_fails_does_not_fail_its_neighbours),
+        in_both(many_keys_are_asked_for_as_one_statement),
+        in_both(a_locked_row_holds_up_no_other),
+        in_both(of_many_who_comes_second_is_told_who_was_first),
+        in_both(of_many_a_row_that_goes_meanwhile_is_made_anew),
+        in_both(of_many_a_hold_that_ends_meanwhile_is_lost),
         cmocka_unit_test(contention_is_no_error),
         in_both(refused_attempts_write_nothing),
         cmocka_unit_test(a_release_notifies_only_where_somebody_waits),
+        cmocka_unit_test(of_many_released_each_is_told_on_its_own_channel),
         cmocka_unit_test(a_mark_goes_when_it_is_old_and_comes_again),
         in_both(through_a_pooler_all_works_and_waiters_poll),
         cmocka_unit_test(a_waiter_behind_a_pooler_gets_its_turn),
