@@ -40,7 +40,7 @@ void core_init(struct dlock_factory *core, const struct watcher_callbacks *tell)
     keeper_init(&core->keeper, &core->mutex);
     courier_init(&core->renewals, &core->mutex, &core->source);
     errands_init(&core->errands, &core->mutex, &core->source, &core->keeper, &core->events);
-    watcher_init(&core->watcher, &core->mutex, &core->lines, &core->source, &core->events, tell);
+    watcher_init(&core->watcher, &core->mutex, &core->lines, &core->source, &core->events, &core->keeper, tell);
     events_init(&core->events);
 }
 

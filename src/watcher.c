@@ -1,25 +1,34 @@
 /* watcher.c - see watcher.h. */
 #include "watcher.h"
 
+#include "lease.h"
 #include "thread.h"
 
 #include <poll.h>
+#include <stddef.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #define RETRY_MS    1000
 #define PATIENCE_US 50000
+#define KEEP_US     1000000
+
+static void keep_no_longer(struct timer *timer, int64_t now);
 
 void watcher_init(struct watcher *watcher, pthread_mutex_t *mutex, struct lines *lines,
-                  const struct session_source *source, struct events *events, const struct watcher_callbacks *tell)
+                  const struct session_source *source, struct events *events, struct keeper *keeper,
+                  const struct watcher_callbacks *tell)
 {
     *watcher = (struct watcher){.mutex = mutex,
                                 .lines = lines,
                                 .events = events,
+                                .keeper = keeper,
                                 .tell = tell,
                                 .session = {.source = source},
                                 .descriptor = -1,
                                 .wake = -1,
+                                .kept_long = {.due = keep_no_longer},
+                                .keep_us = KEEP_US,
                                 .patience_us = PATIENCE_US};
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
@@ -36,11 +45,30 @@ void watcher_deinit(struct watcher *watcher)
     pthread_cond_destroy(&watcher->back);
 }
 
+static void enqueue(struct watcher *watcher, struct line *line)
+{
+    line->queued = true;
+    line->next_queued = watcher->queue;
+    watcher->queue = line;
+}
+
+/* Returns the line that was kept. */
+static struct line *stop_keeping(struct watcher *watcher)
+{
+    struct line *line = watcher->kept;
+    watcher->kept = NULL;
+    keeper_set(watcher->keeper, &watcher->kept_long, LEASE_NEVER);
+    return line;
+}
+
 static void wake(struct watcher *watcher)
 {
-    if (!watcher->lent || watcher->asleep)
+    const bool rests = watcher->lent || watcher->kept;
+    if (!rests || watcher->asleep)
         eventfd_write(watcher->wake, 1);
     watcher->lent = NULL;
+    if (watcher->kept)
+        enqueue(watcher, stop_keeping(watcher));
     pthread_cond_signal(&watcher->back);
 }
 
@@ -48,9 +76,7 @@ static void look_at(struct watcher *watcher, struct line *line)
 {
     if (line->queued)
         return;
-    line->queued = true;
-    line->next_queued = watcher->queue;
-    watcher->queue = line;
+    enqueue(watcher, line);
     wake(watcher);
 }
 
@@ -221,12 +247,37 @@ static struct place *find_alone(const struct watcher *watcher)
     return line->first == line->last ? line->first : NULL;
 }
 
-/* Rests while a waiter reads that is alone and blocks. */
+/* Rests while a waiter reads that is alone and blocks, and for a while after that. */
 static void rest(struct watcher *watcher, const struct place *alone)
 {
     watcher->lent = alone;
-    while (watcher->lent || watcher->in_use)
+    while (watcher->lent || watcher->kept || watcher->in_use)
         pthread_cond_wait(&watcher->back, watcher->mutex);
+}
+
+static void keep(struct watcher *watcher, struct line *line)
+{
+    watcher->lent = NULL;
+    watcher->kept = line;
+    keeper_set(watcher->keeper, &watcher->kept_long, dlock_clock_us() + watcher->keep_us);
+}
+
+static void keep_no_longer(struct timer *timer, int64_t now)
+{
+    (void)now;
+    wake((struct watcher *)((char *)timer - offsetof(struct watcher, kept_long)));
+}
+
+/* Somebody waits again in the line that was kept. */
+static void lend_again(struct watcher *watcher)
+{
+    struct place *first = watcher->kept->first;
+    if (first == watcher->kept->last && !watcher->in_use && watcher->tell->lend(first)) {
+        stop_keeping(watcher);
+        watcher->lent = first;
+    } else {
+        wake(watcher);
+    }
 }
 
 bool watcher_wait(struct watcher *watcher, const struct place *place)
@@ -311,14 +362,22 @@ static bool start(struct watcher *watcher)
 {
     if (watcher->started)
         return true;
-    if (watcher->wake < 0)
+    if (watcher->wake < 0) {
+        if (!keeper_reserve(watcher->keeper))
+            return false;
         watcher->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    watcher->started = watcher->wake >= 0 && thread_start(&watcher->thread, watch, watcher);
+        if (watcher->wake < 0)
+            keeper_unreserve(watcher->keeper);
+    }
+    watcher->started = watcher->wake >= 0 && keeper_start(watcher->keeper) == DLOCK_OK &&
+                       thread_start(&watcher->thread, watch, watcher);
     return watcher->started;
 }
 
 void watcher_want(struct watcher *watcher, struct line *line)
 {
+    if (line == watcher->kept)
+        lend_again(watcher);
     if (line->wants_watch || !watcher->session.source->storage->watch || watcher->stopping || !start(watcher))
         return;
     line->wants_watch = true;
@@ -327,10 +386,14 @@ void watcher_want(struct watcher *watcher, struct line *line)
 
 void watcher_settle(struct watcher *watcher, struct line *line)
 {
-    if (line->watched && watcher->started && (!line->first || watcher->lent))
-        look_at(watcher, line);
-    else
+    if (line == watcher->kept)
+        return;
+    if (!line->watched || !watcher->started)
         line_discard(watcher->lines, line);
+    else if (!line->first && watcher->lent && !watcher->asleep)
+        keep(watcher, line);
+    else if (!line->first || watcher->lent)
+        look_at(watcher, line);
 }
 
 void watcher_stop(struct watcher *watcher)

@@ -5,12 +5,14 @@
  *
  * A waiter that is alone reads its hints itself, so that no thread is woken between a hint and the request that it
  * leads to (leader and followers: Schmidt et al., "Pattern-Oriented Software Architecture", volume 2). To one that
- * blocks the thread lends its session, and rests until something changes. If it is asynchronous, whoever looks for
- * events reads, and the thread only does if nobody has for a while. */
+ * blocks the thread lends its session, and rests until something changes. When that one has its lock, the key stays
+ * watched for a second: if he waits again by then, neither the thread nor the storage has to be told. If it is
+ * asynchronous, whoever looks for events reads, and the thread only does if nobody has for a while. */
 #ifndef DLOCK_SRC_WATCHER_H
 #define DLOCK_SRC_WATCHER_H
 
 #include "events.h"
+#include "keeper.h"
 #include "line.h"
 #include "session.h"
 
@@ -26,6 +28,7 @@ struct watcher {
     pthread_mutex_t *mutex; /* guards all but the session; held by callers, except of init, stop and deinit */
     struct lines *lines;
     struct events *events;
+    struct keeper *keeper;
     const struct watcher_callbacks *tell;
     struct session session; /* of the thread, or of whom it is lent to */
     int descriptor;         /* of the session; -1 = it does not work, or cannot watch */
@@ -35,6 +38,9 @@ struct watcher {
     pthread_t thread;
     bool started, stopping;
     const struct place *lent; /* who reads while the thread rests; NULL = nobody */
+    struct line *kept;        /* whoever read has left it, and may come back, while the thread rests; NULL = none */
+    struct timer kept_long;   /* is due when it is to be unwatched */
+    int64_t keep_us;          /* until then */
     bool shared;              /* whoever looks for events may read while the thread sleeps */
     bool in_use;              /* by somebody but the thread */
     bool asleep;              /* whoever reads waits for something to read, or for `wake` */
@@ -44,7 +50,8 @@ struct watcher {
 };
 
 void watcher_init(struct watcher *watcher, pthread_mutex_t *mutex, struct lines *lines,
-                  const struct session_source *source, struct events *events, const struct watcher_callbacks *tell);
+                  const struct session_source *source, struct events *events, struct keeper *keeper,
+                  const struct watcher_callbacks *tell);
 
 /* Ends the thread. The mutex must not be held. */
 void watcher_stop(struct watcher *watcher);
@@ -53,8 +60,8 @@ void watcher_deinit(struct watcher *watcher);
 /* The waiters of this line want hints. Without threads, memory or a storage that can watch, they poll. */
 void watcher_want(struct watcher *watcher, struct line *line);
 
-/* Somebody left the line: if nobody is in it any more, unwatches and discards it. If it was the one who reads, the
- * thread looks who is to read now. */
+/* Somebody left the line: if nobody is in it any more, unwatches and discards it, now or later. If it was the one who
+ * reads, the thread looks who is to read now. */
 void watcher_settle(struct watcher *watcher, struct line *line);
 
 /* Waits for hints, and passes them on, in place of the thread. False if it is not lent to this one. The mutex is

@@ -1147,6 +1147,141 @@ static dlock *wait_for_events(struct world *w, dlock **ret_holder)
     return lock;
 }
 
+/* ---- a key that somebody waited for stays watched for a while ---- */
+
+static bool is_kept(dlock_factory *core)
+{
+    core_lock(core);
+    const bool kept = core->watcher.kept != NULL;
+    core_unlock(core);
+    return kept;
+}
+
+/* Somebody has waited alone, and got the lock; by then it has freed it. */
+static dlock *wait_and_keep(struct world *w, int64_t keep_us, int *next_place)
+{
+    struct waiter waiter;
+    dlock *holder;
+    core_lock(w->factory);
+    w->factory->watcher.keep_us = keep_us;
+    core_unlock(w->factory);
+    wait_alone(w, &waiter, &holder, next_place);
+    assert_int_equal(dlock_release(holder, NULL), DLOCK_OK);
+    pthread_join(waiter.thread, NULL);
+    wait_for(is_free(w->other, "job")); /* that comes behind its end */
+    return holder;
+}
+
+static void test_waiter_that_comes_back_needs_no_thread(void **state)
+{
+    struct world *w = *state;
+    struct waiter waiter;
+    int next_place = 0;
+    dlock *holder = wait_and_keep(w, INT64_C(600000000), &next_place), *lock = make(w->factory, "job");
+    acquire(lock, OPTIONS(.wait_ms = 60000)); /* who need not wait changes nothing */
+    assert_int_equal(dlock_release(lock, NULL), DLOCK_OK);
+    for (int i = 0; i < 3; i++) {
+        acquire(holder, OPTIONS(.ttl_ms = 600000));
+        start_waiter(&waiter, w->factory, "job", &next_place);
+        wait_for(reads_alone(waiter.lock));
+        faults_set(&w->faults, &w->faults.reads, 0);
+        assert_int_equal(dlock_release(holder, NULL), DLOCK_OK);
+        pthread_join(waiter.thread, NULL);
+        assert_true(pthread_equal(w->faults.first_reader, waiter.thread));
+        wait_for(is_free(w->other, "job"));
+    }
+    assert_int_equal(faults_get(&w->faults, &w->faults.watched), 1);
+    assert_int_equal(faults_get(&w->faults, &w->faults.unwatched), 0);
+    assert_true(is_kept(w->factory));
+    dlock_free(lock);
+    dlock_free(holder);
+}
+
+static void test_key_is_not_watched_for_ever(void **state)
+{
+    struct world *w = *state;
+    int next_place = 0;
+    dlock *holder = wait_and_keep(w, 100000, &next_place);
+    wait_for(faults_get(&w->faults, &w->faults.unwatched) == 1);
+    assert_false(is_kept(w->factory));
+    dlock_free(holder);
+}
+
+static void test_other_waiters_end_the_keeping(void **state)
+{
+    struct world *w = *state;
+    struct waiter waiter;
+    int next_place = 0;
+    dlock *holder = wait_and_keep(w, INT64_C(600000000), &next_place), *other = make(w->other, "other");
+    acquire(other, OPTIONS(.ttl_ms = 600000));
+    start_waiter(&waiter, w->factory, "other", &next_place);
+    wait_for(reads_alone(waiter.lock));
+    assert_int_equal(faults_get(&w->faults, &w->faults.unwatched), 1);
+    assert_int_equal(dlock_release(other, NULL), DLOCK_OK);
+    pthread_join(waiter.thread, NULL);
+    dlock_free(other);
+    dlock_free(holder);
+}
+
+static void test_asynchronous_waiter_comes_back(void **state)
+{
+    struct world *w = *state;
+    int next_place = 0;
+    dlock_free(wait_and_keep(w, INT64_C(600000000), &next_place));
+    dlock *holder, *lock = wait_for_events(w, &holder);
+    assert_int_equal(faults_get(&w->faults, &w->faults.watched), 1); /* still */
+    assert_int_equal(dlock_release(holder, NULL), DLOCK_OK);
+    assert_int_equal(next_event(w->factory).type, DLOCK_EVENT_ACQUIRED);
+    dlock_free(lock);
+    dlock_free(holder);
+}
+
+/* One that was cancelled still reads when the next one comes. */
+static void test_who_comes_back_does_not_read_beside_another(void **state)
+{
+    struct world *w = *state;
+    struct waiter waiter;
+    int next_place = 0;
+    dlock *holder = make(w->other, "job"), *lock = make(w->factory, "job");
+    acquire(holder, OPTIONS(.ttl_ms = 600000));
+    pthread_t thread;
+    start(&thread, acquire_forever, lock);
+    wait_for(reads_alone(lock));
+    faults_set_bool(&w->faults, &w->faults.hang_read, true);
+    assert_int_equal(dlock_release(holder, NULL), DLOCK_OK);
+    wait_for(faults_get(&w->faults, &w->faults.hanging) == 1);
+    acquire(holder, OPTIONS(.ttl_ms = 600000));
+    dlock_cancel(lock);
+    assert_true(is_kept(w->factory));
+    start_waiter(&waiter, w->factory, "job", &next_place);
+    wait_for(!is_kept(w->factory)); /* the thread has to look after it */
+    assert_int_equal(dlock_release(holder, NULL), DLOCK_OK);
+    const int64_t begin = dlock_clock_us();
+    wait_for(dlock_clock_us() > begin + 100000); /* in which it would read */
+    faults_set_bool(&w->faults, &w->faults.hang_read, false);
+    cancel(lock, thread);
+    pthread_join(waiter.thread, NULL);
+    assert_int_equal(faults_get(&w->faults, &w->faults.used_by_two), 0);
+    dlock_free(lock);
+    dlock_free(holder);
+}
+
+static void test_connection_breaks_while_a_key_is_kept(void **state)
+{
+    struct world *w = *state;
+    struct waiter waiter;
+    int next_place = 0;
+    dlock *holder = wait_and_keep(w, INT64_C(600000000), &next_place);
+    acquire(holder, OPTIONS(.ttl_ms = 600000));
+    faults_set(&w->faults, &w->faults.fail_read, 1);
+    const int opened = faults_get(&w->faults, &w->faults.opened);
+    start_waiter(&waiter, w->factory, "job", &next_place);
+    wait_for(reads_alone(waiter.lock) || faults_get(&w->faults, &w->faults.opened) > opened);
+    assert_int_equal(dlock_release(holder, NULL), DLOCK_OK);
+    pthread_join(waiter.thread, NULL);
+    dlock_free(holder);
+}
+
 static void test_who_looks_for_events_reads_hints(void **state)
 {
     struct world *w = *state;
@@ -1698,6 +1833,12 @@ int main(void)
         CASE(test_next_in_line_is_alone),
         CASE(test_thread_waits_for_the_waiter_that_reads),
         CASE(test_connection_breaks_while_a_waiter_reads),
+        CASE(test_waiter_that_comes_back_needs_no_thread),
+        CASE(test_key_is_not_watched_for_ever),
+        CASE(test_other_waiters_end_the_keeping),
+        CASE(test_asynchronous_waiter_comes_back),
+        CASE(test_who_comes_back_does_not_read_beside_another),
+        CASE(test_connection_breaks_while_a_key_is_kept),
         CASE(test_who_looks_for_events_reads_hints),
         CASE(test_hints_are_read_though_nobody_looks_for_events),
         CASE(test_connection_breaks_before_who_looks_for_events),

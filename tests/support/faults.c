@@ -158,6 +158,13 @@ static int watch_fd(void *memory)
     return unwatchable ? -1 : faults->below->watch_fd(session->below);
 }
 
+static void count(struct faults *faults, int *which)
+{
+    pthread_mutex_lock(&faults->mutex);
+    ++*which;
+    pthread_mutex_unlock(&faults->mutex);
+}
+
 static void enter_watch(struct session *session)
 {
     pthread_mutex_lock(&session->faults->mutex);
@@ -179,6 +186,7 @@ static dlock_status watch(void *memory, const char *key, dlock_error *error)
     enter_watch(session);
     const dlock_status status = session->faults->below->watch(session->below, key, error);
     leave_watch(session);
+    count(session->faults, &session->faults->watched);
     return status;
 }
 
@@ -188,6 +196,7 @@ static void unwatch(void *memory, const char *key)
     enter_watch(session);
     session->faults->below->unwatch(session->below, key);
     leave_watch(session);
+    count(session->faults, &session->faults->unwatched);
 }
 
 static bool read_fails(struct faults *faults)

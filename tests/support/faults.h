@@ -30,6 +30,7 @@ struct faults {
     int reads;        /* of hints, and the thread of the first */
     pthread_t first_reader;
     int opened, descriptors;          /* sessions that were, and how often watch_fd was asked */
+    int watched, unwatched;           /* keys that came to be */
     int hanging;                      /* threads that hang now */
     int used_by_two;                  /* how often a session that watches was, at once */
     int seen[OPERATIONS];             /* requests that came */
