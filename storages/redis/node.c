@@ -431,9 +431,9 @@ void nodes_wait(struct node *nodes, size_t count, const struct node_listener *li
 {
     if (nodes_flush(nodes, count, listener))
         return;
-    const int64_t left = until - dlock_clock_us();
-    if (count == 1 && left > 0 && nodes->state == NODE_OPEN && nodes->out_size == 0 && !nodes->stream.tls) {
-        read_in(nodes, listener, left);
+    if (count == 1 && nodes->state == NODE_OPEN && nodes->out_size == 0 && !nodes->stream.tls) {
+        const int64_t left = until - dlock_clock_us();
+        read_in(nodes, listener, left > 0 ? left : 0);
         return;
     }
     struct pollfd polled[NODES_MAX];
