@@ -25,7 +25,7 @@ static void close_gate(void)
     sql(superuser, "CREATE OR REPLACE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
                    " IF current_setting('application_name') = 'slow' THEN PERFORM pg_advisory_lock_shared(77);"
                    " PERFORM pg_advisory_unlock_shared(77); END IF; RETURN NEW; END $$");
-    sql(superuser, "CREATE OR REPLACE TRIGGER gate BEFORE INSERT ON locks FOR EACH ROW EXECUTE FUNCTION gate()");
+    sql(superuser, "CREATE TRIGGER gate BEFORE INSERT ON locks FOR EACH ROW EXECUTE FUNCTION gate()");
 }
 
 static void open_gate(void)
@@ -512,8 +512,8 @@ static void of_many_a_hold_that_ends_meanwhile_is_lost(void **state)
     acquire(slow, "long", "owner", LONG_MS);
     acquire(slow, "short", "owner", 1000);
     close_gate();
-    sql(superuser, "CREATE OR REPLACE TRIGGER gate BEFORE INSERT OR UPDATE ON locks FOR EACH ROW EXECUTE FUNCTION "
-                   "gate()");
+    sql(superuser, "DROP TRIGGER gate ON locks");
+    sql(superuser, "CREATE TRIGGER gate BEFORE INSERT OR UPDATE ON locks FOR EACH ROW EXECUTE FUNCTION gate()");
     dlock_request batch[] = {request_of(DLOCK_EXTEND, "long", "owner", LONG_MS),
                              request_of(DLOCK_EXTEND, "short", "owner", LONG_MS)};
     ask_many_in_thread(&asking, slow, batch, 2);
