@@ -1,11 +1,11 @@
 /* errands.c - see errands.h. */
 #include "errands.h"
 
+#include "container.h"
 #include "fleet.h"
 #include "lease.h"
 #include "thread.h"
 
-#include <stddef.h>
 #include <stdlib.h>
 
 #define PATIENCE_US 50000
@@ -14,7 +14,7 @@
 static void run_out(struct timer *timer, int64_t now)
 {
     (void)now;
-    struct lane *lane = (struct lane *)((char *)timer - offsetof(struct lane, patience));
+    struct lane *lane = CONTAINER(timer, struct lane, patience);
     if (lane->state != LANE_OUT)
         return;
     lane->state = LANE_LEFT;

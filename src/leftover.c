@@ -1,7 +1,8 @@
 /* leftover.c - see leftover.h. */
 #include "leftover.h"
 
-#include <stddef.h>
+#include "container.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,7 +61,7 @@ static void answered(struct job *job, const dlock_request *request)
 static void due(struct timer *timer, int64_t now)
 {
     (void)now;
-    struct leftover *leftover = (struct leftover *)((char *)timer - offsetof(struct leftover, timer));
+    struct leftover *leftover = CONTAINER(timer, struct leftover, timer);
     errands_post(&leftover->core->errands, &leftover->job);
 }
 

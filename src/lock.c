@@ -1,15 +1,13 @@
 /* lock.c - see lock.h. */
 #include "lock.h"
 
+#include "container.h"
 #include "lease.h"
 #include "leftover.h"
 
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define CONTAINER(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 static const char *const VERBS[] = {
     [DLOCK_ACQUIRE] = "acquire", [DLOCK_EXTEND] = "extend", [DLOCK_RELEASE] = "release"};

@@ -1,11 +1,11 @@
 /* watcher.c - see watcher.h. */
 #include "watcher.h"
 
+#include "container.h"
 #include "lease.h"
 #include "thread.h"
 
 #include <poll.h>
-#include <stddef.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -265,7 +265,7 @@ static void keep(struct watcher *watcher, struct line *line)
 static void keep_no_longer(struct timer *timer, int64_t now)
 {
     (void)now;
-    wake((struct watcher *)((char *)timer - offsetof(struct watcher, kept_long)));
+    wake(CONTAINER(timer, struct watcher, kept_long));
 }
 
 /* Somebody waits again in the line that was kept. */
@@ -369,8 +369,7 @@ static bool start(struct watcher *watcher)
         if (watcher->wake < 0)
             keeper_unreserve(watcher->keeper);
     }
-    watcher->started = watcher->wake >= 0 && keeper_start(watcher->keeper) == DLOCK_OK &&
-                       thread_start(&watcher->thread, watch, watcher);
+    watcher->started = watcher->wake >= 0 && thread_start(&watcher->thread, watch, watcher);
     return watcher->started;
 }
 

@@ -57,7 +57,8 @@ void watcher_init(struct watcher *watcher, pthread_mutex_t *mutex, struct lines 
 void watcher_stop(struct watcher *watcher);
 void watcher_deinit(struct watcher *watcher);
 
-/* The waiters of this line want hints. Without threads, memory or a storage that can watch, they poll. */
+/* The waiters of this line want hints. Without threads, memory or a storage that can watch, they poll. The keeper has
+ * been started. */
 void watcher_want(struct watcher *watcher, struct line *line);
 
 /* Somebody left the line: if nobody is in it any more, unwatches and discards it, now or later. If it was the one who

@@ -860,6 +860,12 @@ static void start_waiter(struct waiter *ret, dlock_factory *factory, const char 
     start(&ret->thread, wait_in_line, ret);
 }
 
+static void hand_over(dlock *holder, struct waiter *waiter)
+{
+    assert_int_equal(dlock_release(holder, NULL), DLOCK_OK);
+    pthread_join(waiter->thread, NULL);
+}
+
 static int waiting_for(dlock_factory *factory, const char *key)
 {
     int count = 0;
@@ -935,8 +941,7 @@ static void test_waiter_polls_while_nothing_can_be_watched(void **state)
 
     faults_set(&w->faults, &w->faults.fail_open, 0);
     wait_for(line_is_watched(w->factory, "job")); /* it is tried again */
-    assert_int_equal(dlock_release(holder, NULL), DLOCK_OK);
-    pthread_join(waiter.thread, NULL);
+    hand_over(holder, &waiter);
     dlock_free(holder);
 }
 
@@ -954,8 +959,7 @@ static void test_session_that_cannot_watch_is_asked_again(void **state)
     assert_false(line_is_watched(w->factory, "job"));
     faults_set_bool(&w->faults, &w->faults.unwatchable, false);
     wait_for(line_is_watched(w->factory, "job"));
-    assert_int_equal(dlock_release(holder, NULL), DLOCK_OK);
-    pthread_join(waiter.thread, NULL);
+    hand_over(holder, &waiter);
     dlock_free(holder);
 }
 
@@ -1001,8 +1005,7 @@ static void test_waiter_that_is_alone_reads_its_hints_itself(void **state)
     int next_place = 0;
     wait_alone(w, &waiter, &holder, &next_place);
     faults_set(&w->faults, &w->faults.reads, 0);
-    assert_int_equal(dlock_release(holder, NULL), DLOCK_OK);
-    pthread_join(waiter.thread, NULL);
+    hand_over(holder, &waiter);
     assert_in_range(faults_get(&w->faults, &w->faults.reads), 1, INT_MAX);
     assert_true(pthread_equal(w->faults.first_reader, waiter.thread));
     wait_for(waiting_for(w->factory, "job") == 0);
@@ -1045,11 +1048,9 @@ static void test_waiter_is_no_longer_alone(void **state)
     wait_for(line_is_watched(w->factory, "other"));
     assert_false(reads_alone(waiter.lock));
 
-    assert_int_equal(dlock_release(other, NULL), DLOCK_OK);
-    pthread_join(second.thread, NULL);
+    hand_over(other, &second);
     wait_for(reads_alone(waiter.lock)); /* it is alone again */
-    assert_int_equal(dlock_release(holder, NULL), DLOCK_OK);
-    pthread_join(waiter.thread, NULL);
+    hand_over(holder, &waiter);
     dlock_free(other);
     dlock_free(holder);
 }
@@ -1068,8 +1069,7 @@ static void test_next_in_line_is_alone(void **state)
     wait_for(waiting_for(w->factory, "job") == 2);
     cancel(lock, thread);
     wait_for(reads_alone(second.lock));
-    assert_int_equal(dlock_release(holder, NULL), DLOCK_OK);
-    pthread_join(second.thread, NULL);
+    hand_over(holder, &second);
     dlock_free(lock);
     dlock_free(holder);
 }
@@ -1100,8 +1100,7 @@ static void test_thread_waits_for_the_waiter_that_reads(void **state)
     pthread_join(waiter.thread, NULL);
     wait_for(line_is_watched(w->factory, "other"));
     assert_int_equal(faults_get(&w->faults, &w->faults.used_by_two), 0);
-    assert_int_equal(dlock_release(other, NULL), DLOCK_OK);
-    pthread_join(second.thread, NULL);
+    hand_over(other, &second);
     dlock_free(other);
     dlock_free(holder);
 }
@@ -1121,8 +1120,7 @@ static void test_connection_breaks_while_a_waiter_reads(void **state)
     faults_set_bool(&w->faults, &w->faults.hang[DLOCK_ACQUIRE], false);
     wait_for(faults_get(&w->faults, &w->faults.opened) > opened); /* by the thread, since the hint did not arrive */
     wait_for(reads_alone(waiter.lock));
-    assert_int_equal(dlock_release(again, NULL), DLOCK_OK);
-    pthread_join(waiter.thread, NULL);
+    hand_over(again, &waiter);
     dlock_free(again);
     dlock_free(holder);
 }
@@ -1166,8 +1164,7 @@ static dlock *wait_and_keep(struct world *w, int64_t keep_us, int *next_place)
     w->factory->watcher.keep_us = keep_us;
     core_unlock(w->factory);
     wait_alone(w, &waiter, &holder, next_place);
-    assert_int_equal(dlock_release(holder, NULL), DLOCK_OK);
-    pthread_join(waiter.thread, NULL);
+    hand_over(holder, &waiter);
     wait_for(is_free(w->other, "job")); /* that comes behind its end */
     return holder;
 }
@@ -1185,8 +1182,7 @@ static void test_waiter_that_comes_back_needs_no_thread(void **state)
         start_waiter(&waiter, w->factory, "job", &next_place);
         wait_for(reads_alone(waiter.lock));
         faults_set(&w->faults, &w->faults.reads, 0);
-        assert_int_equal(dlock_release(holder, NULL), DLOCK_OK);
-        pthread_join(waiter.thread, NULL);
+        hand_over(holder, &waiter);
         assert_true(pthread_equal(w->faults.first_reader, waiter.thread));
         wait_for(is_free(w->other, "job"));
     }
@@ -1217,8 +1213,7 @@ static void test_other_waiters_end_the_keeping(void **state)
     start_waiter(&waiter, w->factory, "other", &next_place);
     wait_for(reads_alone(waiter.lock));
     assert_int_equal(faults_get(&w->faults, &w->faults.unwatched), 1);
-    assert_int_equal(dlock_release(other, NULL), DLOCK_OK);
-    pthread_join(waiter.thread, NULL);
+    hand_over(other, &waiter);
     dlock_free(other);
     dlock_free(holder);
 }
@@ -1277,8 +1272,7 @@ static void test_connection_breaks_while_a_key_is_kept(void **state)
     const int opened = faults_get(&w->faults, &w->faults.opened);
     start_waiter(&waiter, w->factory, "job", &next_place);
     wait_for(reads_alone(waiter.lock) || faults_get(&w->faults, &w->faults.opened) > opened);
-    assert_int_equal(dlock_release(holder, NULL), DLOCK_OK);
-    pthread_join(waiter.thread, NULL);
+    hand_over(holder, &waiter);
     dlock_free(holder);
 }
 
@@ -1352,8 +1346,7 @@ static void test_thread_waits_for_who_looks_for_events(void **state)
     pthread_join(reader, NULL);
     wait_for(line_is_watched(w->factory, "other"));
     assert_int_equal(faults_get(&w->faults, &w->faults.used_by_two), 0);
-    assert_int_equal(dlock_release(other, NULL), DLOCK_OK);
-    pthread_join(second.thread, NULL);
+    hand_over(other, &second);
     dlock_free(lock);
     dlock_free(other);
     dlock_free(holder);
