@@ -124,17 +124,15 @@ struct arguments {
     bool lazy; /* need not be on disk when it is answered: one that follows it will wait for both */
 };
 
-/* Sends one statement as a transaction of its own; false = the connection is of no more use. */
-bool statements_send(struct postgresql_session *session, enum statement which, const struct arguments *arguments);
-
 /* Can several requests of this kind be sent as one statement? */
 bool statements_has_many(enum statement which);
 
-/* Sends that statement, for 2 or more arguments, each of another key, in the order of keys. Lazy are all or none. The
- * last column of its rows says which of the arguments, from 1, a row is about. No row, or one that grants nothing and
- * names no holder, does not say anything: somebody was in the way, or it is lost. False: also, no memory. */
-bool statements_send_many(struct postgresql_session *session, enum statement which, const struct arguments *arguments,
-                          size_t count);
+/* Sends a statement as a transaction of its own; false = the connection is of no more use, or there is no memory.
+ * Several arguments are each of another key, in the order of keys, and all or none are lazy. Then the last column of
+ * the rows says which of them, from 1, a row is about. No row, or one that grants nothing and names no holder, does not
+ * say anything: somebody was in the way, or it is lost. */
+bool statements_send(struct postgresql_session *session, enum statement which, const struct arguments *arguments,
+                     size_t count);
 
 /* The channel on which the end of holds of a key is notified. */
 #define CHANNEL_SIZE 24

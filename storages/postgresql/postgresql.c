@@ -36,7 +36,6 @@ struct work {
     size_t number;   /* in the batch */
     char *key;       /* as it is stored */
     bool pending;    /* is to be sent, once more perhaps */
-    bool shared;     /* others of the batch have the same key */
     bool alone;      /* not in one statement with others */
     size_t together; /* how many, from this on, were sent as one statement */
     bool waits;      /* its commit waits for the disk */
@@ -209,8 +208,8 @@ static int by_key(const void *first, const void *second)
 static int by_turn(const void *a, const void *b)
 {
     const struct work *first = a, *second = b;
-    if (first->shared || second->shared)
-        return first->shared && second->shared ? compare_numbers(first, second) : first->shared - second->shared;
+    if (first->alone || second->alone)
+        return first->alone && second->alone ? compare_numbers(first, second) : first->alone - second->alone;
     if (has_to_last(first->request) != has_to_last(second->request))
         return has_to_last(first->request) - has_to_last(second->request);
     if (first->request->operation != second->request->operation)
@@ -223,7 +222,7 @@ static void put_in_order(struct work *works, size_t count)
     qsort(works, count, sizeof *works, by_key);
     for (size_t i = 1; i < count; i++)
         if (by_key(&works[i - 1], &works[i]) == 0)
-            works[i - 1].shared = works[i].shared = works[i - 1].alone = works[i].alone = true;
+            works[i - 1].alone = works[i].alone = true;
     qsort(works, count, sizeof *works, by_turn);
 }
 
@@ -243,7 +242,6 @@ static size_t count_together(const struct work *works, size_t count)
 static bool send_together(struct postgresql_session *session, struct work *works, size_t count, bool waits)
 {
     struct arguments arguments[TOGETHER_MAX];
-    const enum statement which = (enum statement)works[0].request->operation;
     for (size_t i = 0; i < count; i++) {
         const dlock_request *request = works[i].request;
         arguments[i] = (struct arguments){works[i].key, request->owner, request->ttl_ms, !waits};
@@ -251,8 +249,7 @@ static bool send_together(struct postgresql_session *session, struct work *works
         works[i].alone = true; /* if it is sent again */
     }
     works[0].together = count;
-    return count > 1 ? statements_send_many(session, which, arguments, count)
-                     : statements_send(session, which, arguments);
+    return statements_send(session, (enum statement)works[0].request->operation, arguments, count);
 }
 
 /* Sends what is pending. Returns how many of the works were gone through; behind them nothing was sent. */
@@ -272,7 +269,7 @@ static size_t send_round(struct postgresql_session *session, struct work *works,
             break;
         sent = next;
     }
-    session->sweeps = sweep && sent == count && statements_send(session, STATEMENT_SWEEP, &(struct arguments){0});
+    session->sweeps = sweep && sent == count && statements_send(session, STATEMENT_SWEEP, &(struct arguments){0}, 1);
     return sent;
 }
 
@@ -332,7 +329,7 @@ static void make_durable(struct postgresql_session *session, struct work *works,
     }
     if (!owes)
         return;
-    if (!waited && !(working && statements_send(session, STATEMENT_FLUSH, &(struct arguments){0}) &&
+    if (!waited && !(working && statements_send(session, STATEMENT_FLUSH, &(struct arguments){0}, 1) &&
                      connection_finish(session, NULL, &failure))) {
         if (!failure.text[0])
             failure_read(session, NULL, &failure);
@@ -451,7 +448,7 @@ static dlock_status list(void *memory, const char *prefix,
     char *stored = statements_key(session, prefix);
     if (!stored)
         return dlock_error_set(error, DLOCK_NOMEM, "out of memory");
-    const bool sent = statements_send(session, STATEMENT_LIST, &(struct arguments){.key = stored});
+    const bool sent = statements_send(session, STATEMENT_LIST, &(struct arguments){.key = stored}, 1);
     free(stored);
     if (!sent || !connection_finish(session, &rows, &failure)) {
         if (!failure.text[0])

@@ -218,7 +218,7 @@ static bool prepare(struct postgresql_session *session, enum statement which, co
     return true;
 }
 
-static bool send_with(struct postgresql_session *session, enum statement which, const struct parameters *with)
+static bool send(struct postgresql_session *session, enum statement which, const struct parameters *with)
 {
     PGconn *connection = session->connection;
     char name[8];
@@ -235,22 +235,6 @@ static bool send_with(struct postgresql_session *session, enum statement which, 
            PQpipelineSync(connection);
 }
 
-static bool send(struct postgresql_session *session, enum statement which, const struct arguments *arguments,
-                 size_t count)
-{
-    struct parameters parameters;
-    if (!parameters_make(&parameters, arguments, count))
-        return false;
-    const bool sent = send_with(session, which, &parameters);
-    parameters_free(&parameters);
-    return sent;
-}
-
-bool statements_send(struct postgresql_session *session, enum statement which, const struct arguments *arguments)
-{
-    return send(session, which, arguments, 1);
-}
-
 static const enum statement many[STATEMENT_COUNT] = {
     [STATEMENT_ACQUIRE] = STATEMENT_ACQUIRE_MANY,
     [STATEMENT_EXTEND] = STATEMENT_EXTEND_MANY,
@@ -262,8 +246,13 @@ bool statements_has_many(enum statement which)
     return many[which] != 0;
 }
 
-bool statements_send_many(struct postgresql_session *session, enum statement which, const struct arguments *arguments,
-                          size_t count)
+bool statements_send(struct postgresql_session *session, enum statement which, const struct arguments *arguments,
+                     size_t count)
 {
-    return send(session, many[which], arguments, count);
+    struct parameters parameters;
+    if (!parameters_make(&parameters, arguments, count))
+        return false;
+    const bool sent = send(session, count > 1 ? many[which] : which, &parameters);
+    parameters_free(&parameters);
+    return sent;
 }

@@ -60,7 +60,7 @@ static bool expect(struct watch *watch, const char *key)
 
 static bool leave_mark(struct postgresql_session *session, const char *key)
 {
-    return expect(session->watch, key) && statements_send(session, STATEMENT_MARK, &(struct arguments){.key = key});
+    return expect(session->watch, key) && statements_send(session, STATEMENT_MARK, &(struct arguments){.key = key}, 1);
 }
 
 static bool send_listen(struct postgresql_session *session, const char *verb, const char *key)
