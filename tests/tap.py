@@ -25,9 +25,9 @@ def equal(found, expected, what):
 
 def run(command, **options):
     """Runs a command that has to succeed; returns what it wrote to stdout."""
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           universal_newlines=True, check=False, **options)
-    check(done.returncode == 0, '%s: exit code %d\n%s' % (' '.join(command), done.returncode, done.stdout))
+    check(done.returncode == 0, '%s: exit code %d\n%s%s' % (' '.join(command), done.returncode, done.stdout, done.stderr))
     return done.stdout
 
 

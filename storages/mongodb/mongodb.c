@@ -8,7 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 /* One grant in so many sweeps; one sweep looks at more documents than come in between. */
 #define SWEEP_EVERY 32
@@ -33,11 +35,16 @@ struct group {
 /* ---- sessions -----------------------------------------------------------------------------------------------------
  */
 
-/* libmongoc would write to stderr, which is the program's. It is never cleaned up: a module stays until the end. */
+/* libmongoc would write to stderr, which is the program's. Its counters are in a file of shared memory, named by the
+ * process, for the tool mongoc-stat; who is killed would leave it behind for ever, so its name is given up at once.
+ * libmongoc itself is never cleaned up: a module stays until the end. */
 static void initialize_driver(void)
 {
-    mongoc_init();
+    char counters[32];
     mongoc_log_set_handler(NULL, NULL);
+    mongoc_init();
+    snprintf(counters, sizeof counters, "/mongoc-%ld", (long)getpid());
+    shm_unlink(counters);
 }
 
 static dlock_status open_session(void *memory, const dlock_url *url, const dlock_storage_options *options,

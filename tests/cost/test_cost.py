@@ -78,8 +78,8 @@ def case_requests():
 
 
 def instructions(count):
-    output = run([needs('valgrind'), '--tool=callgrind', '--callgrind-out-file=/dev/null', COST, 'pairs', str(count)],
-                 env=ENVIRONMENT)
+    output = run([needs('valgrind'), '--tool=callgrind', '--log-fd=1', '--callgrind-out-file=/dev/null', COST, 'pairs',
+                  str(count)], env=ENVIRONMENT)
     return int(re.search(r'Collected : (\d+)', output).group(1))
 
 

@@ -1,4 +1,4 @@
-"""What a program loads of MongoDB: nothing, unless its locks are there."""
+"""What a program loads of MongoDB: nothing, unless its locks are there; and what that leaves on the machine."""
 import os
 import sys
 
@@ -26,6 +26,15 @@ def case_mongodb_is_loaded_for_its_urls():
         w.env['DLOCK_MODULE_PATH'] = os.environ['MODULES']
         found = loaded(w, 'loading')
         check('libmongoc' in found and '/mongodb.so' in found, found)
+
+
+def case_killed_program_leaves_no_shared_memory():
+    with World() as w:
+        w.env['DLOCK_STORE'] = os.environ['URL']
+        w.env['DLOCK_MODULE_PATH'] = os.environ['MODULES']
+        w.env.pop('MONGOC_DISABLE_SHM', None)
+        done = w.dlock('run', 'shared-memory', '--', 'sh', '-c', 'echo $PPID; kill -9 $PPID')
+        check(not os.path.exists('/dev/shm/mongoc-' + done.out.strip()), repr(done))
 
 
 main(cases(globals()))
