@@ -145,6 +145,9 @@ class Server:
     def url(self):
         raise NotImplementedError
 
+    def killed(self):
+        """Called after each KILL: removes what is left outside the folder."""
+
     # What it can use for that.
 
     def reserve(self):
@@ -238,6 +241,7 @@ class Server:
                 os.waitpid(pid, 0)
             except ChildProcessError:
                 pass
+        self.killed()
 
     def do_pause(self):
         self.must_run()

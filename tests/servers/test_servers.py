@@ -1,5 +1,6 @@
 """What the scripts here promise: a server that obeys, and that is gone with whoever wanted it, however that ends."""
 import os
+import re
 import signal
 import socket
 import ssl
@@ -173,6 +174,17 @@ def case_postgresql_changes_roles():
             until(lambda: pair.tell("sql 0 SELECT count(*) FROM pg_class WHERE relname = 'later'") == '1', 'it follows')
     except server.Skip as reason:
         raise Skip(str(reason)) from reason
+
+
+def case_killed_postgresql_leaves_no_shared_memory():
+    with Started('postgresql') as postgresql:
+        with open('/proc/%s/maps' % postgresql.tell('pid'), encoding='utf-8') as file:
+            found = re.findall(r'.* (/dev/shm/.*|/SYSV.*)', file.read())
+        equal([name[:5] for name in found], ['/SYSV'], 'shared memory outside of the folder')
+        key = int(found[0][len('/SYSV'):].split()[0], 16)
+        postgresql.tell('kill')
+    with open('/proc/sysvipc/shm', encoding='ascii') as file:
+        check(key not in [int(line.split()[0]) for line in file.readlines()[1:]], 'a segment is left')
 
 
 def case_server_that_does_not_start():
