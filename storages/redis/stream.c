@@ -17,6 +17,7 @@
 #define KEEPALIVE_S       30
 #define PATIENCE_SLACK_US 10000
 #define LOOK_US           60
+#define UNREAD_MAX        1048576 /* bytes that are read before a connection is closed */
 
 void stream_init(struct stream *stream)
 {
@@ -127,10 +128,21 @@ dlock_status stream_open(struct stream *stream, const struct address *address, i
     return DLOCK_UNAVAILABLE;
 }
 
+/* To close a socket with something unread is a reset, and then a server may never read what it was sent last: that a
+ * key is to be given back. */
+static void close_orderly(int descriptor)
+{
+    char unread[16384];
+    ssize_t got, all = 0;
+    while (all < UNREAD_MAX && (got = recv(descriptor, unread, sizeof unread, MSG_DONTWAIT)) > 0)
+        all += got;
+    close(descriptor);
+}
+
 void stream_close(struct stream *stream)
 {
     if (stream->socket >= 0)
-        close(stream->socket);
+        close_orderly(stream->socket);
     if (stream->tls)
         stream_tls->close(stream->tls);
     if (stream->found)

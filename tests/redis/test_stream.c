@@ -1,4 +1,4 @@
-/* test_stream.c - waiting for an answer without a poll: stream_await of storages/redis/stream.c. */
+/* test_stream.c - storages/redis/stream.c: waiting for an answer without a poll, and the end of a connection. */
 #include "stream.h"
 #include "support.h"
 
@@ -105,6 +105,19 @@ static void the_end_is_told(void **state)
     }
 }
 
+/* A reset would let a server forget what it was sent last, and has not read yet. */
+static void what_is_unread_does_not_make_the_end_a_reset(void **state)
+{
+    (void)state;
+    char bytes[16384] = {0};
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(send(server, bytes, sizeof bytes, 0), sizeof bytes);
+    assert_int_equal(stream_send(&stream, "last", 4), 4);
+    stream_close(&stream);
+    assert_int_equal(recv(server, bytes, sizeof bytes, 0), 4);
+    assert_int_equal(recv(server, bytes, sizeof bytes, 0), 0);
+}
+
 #define stream_test(function) cmocka_unit_test_setup_teardown(function, connect_both, close_both)
 
 int main(void)
@@ -114,6 +127,7 @@ int main(void)
         stream_test(where_no_answer_is_found_it_is_hardly_looked_for),
         stream_test(an_answer_that_comes_later_is_waited_for),
         stream_test(the_end_is_told),
+        stream_test(what_is_unread_does_not_make_the_end_a_reset),
     };
     return cmocka_run_group_tests_name("stream", tests, NULL, NULL);
 }
