@@ -111,6 +111,10 @@ class StopWriter(StopClient):
     name, text = 'stop-writer', 'a holder is stopped beyond its ttl between looking at its lock and writing'
     runs = False
 
+    def draw(self, chance, shape):
+        # Long enough for others to get the key, and to write.
+        return dict(super().draw(chance, shape), ms=chance.randint(shape.ttl_ms * 2, shape.ttl_ms * 3))
+
     def begin(self, world, drawn):
         drawn['client'] = world.stop_at_write(drawn['client'])
 
