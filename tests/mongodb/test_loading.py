@@ -13,6 +13,11 @@ def loaded(w, *arguments):
     return done.out
 
 
+def use_mongodb(w):
+    w.env['DLOCK_STORE'] = os.environ['URL']
+    w.env['DLOCK_MODULE_PATH'] = os.environ['MODULES']
+
+
 def case_another_storage_does_not_load_libmongoc():
     with World() as w:
         found = loaded(w, 'k')
@@ -22,19 +27,18 @@ def case_another_storage_does_not_load_libmongoc():
 
 def case_mongodb_is_loaded_for_its_urls():
     with World() as w:
-        w.env['DLOCK_STORE'] = os.environ['URL']
-        w.env['DLOCK_MODULE_PATH'] = os.environ['MODULES']
+        use_mongodb(w)
         found = loaded(w, 'loading')
         check('libmongoc' in found and '/mongodb.so' in found, found)
 
 
 def case_killed_program_leaves_no_shared_memory():
     with World() as w:
-        w.env['DLOCK_STORE'] = os.environ['URL']
-        w.env['DLOCK_MODULE_PATH'] = os.environ['MODULES']
+        use_mongodb(w)
         w.env.pop('MONGOC_DISABLE_SHM', None)
         done = w.dlock('run', 'shared-memory', '--', 'sh', '-c', 'echo $PPID; kill -9 $PPID')
-        check(not os.path.exists('/dev/shm/mongoc-' + done.out.strip()), repr(done))
+        killed = int(done.out)
+        check(not os.path.exists('/dev/shm/mongoc-%d' % killed), repr(done))
 
 
 main(cases(globals()))

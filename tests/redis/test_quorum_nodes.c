@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NODES 5
+#define NODES   5
+#define HOLD_MS 100000 /* of hold_everywhere; less than LONG_MS, so that an extend shows */
 
 static struct server nodes, encrypted;
 static struct proxy proxies[NODES]; /* each in front of the node of its number */
@@ -100,25 +101,27 @@ static void assert_all_is_well(struct client *client, struct client *other)
     assert_status(client_ask(other, DLOCK_RELEASE, "key", others, 0), DLOCK_LOST);
 }
 
-/* What is for a node that is still being connected goes out with the next request. */
+/* Asks once more where the hold has not arrived: what is for a node that is still being connected goes out with the
+ * next request. */
 static bool reaches(struct client *client, int node)
 {
     if (!has_key(node, "key"))
-        assert_status(client_ask(client, DLOCK_EXTEND, "key", "owner", 100000), DLOCK_OK);
+        assert_status(client_ask(client, DLOCK_EXTEND, "key", "owner", HOLD_MS), DLOCK_OK);
     return has_key(node, "key");
 }
 
 /* Acquires the key on the first `count` nodes. */
 static uint64_t hold_everywhere(struct client *client, int count)
 {
-    const dlock_request granted = client_ask(client, DLOCK_ACQUIRE, "key", "owner", 100000);
+    const dlock_request granted = client_ask(client, DLOCK_ACQUIRE, "key", "owner", HOLD_MS);
     assert_status(granted, DLOCK_OK);
     for (int i = 0; i < count; i++)
         wait_for(reaches(client, i));
     return granted.info.fence;
 }
 
-/* Else those that answered may be made to fail, while others still have what came before. */
+/* All is well, and every node has done what it was asked: else those that answered may be made to fail, while others
+ * still have what came before. */
 static void leave_no_node_behind(struct client *client, struct client *other)
 {
     for (int i = 0; i < NODES; i++)
@@ -449,7 +452,7 @@ static void extend_repairs_a_minority_that_forgot(void **state)
     struct extension extension = {.client = client};
     wait_for(repairs_the_last_two(&extension));
     for (int i = 3; i < NODES; i++) {
-        assert_true(strtol(raw(&nodes, i, "PTTL distributed-locks:key"), NULL, 10) > 100000);
+        assert_true(strtol(raw(&nodes, i, "PTTL distributed-locks:key"), NULL, 10) > HOLD_MS);
         assert_true(strtoull(raw(&nodes, i, "GET distributed-locks#fence"), NULL, 10) >= fence);
     }
 
