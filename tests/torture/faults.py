@@ -89,9 +89,11 @@ class StopClient(OfClient):
     name, text = 'stop-client', 'a client, or a dlock run with its command, is stopped at a random moment beyond its ttl'
     # A command that goes on before dlock does; a client that looks before its keeper does.
     breaks = ('command', 'lost-late', 'lost-untold')
+    ttls = (1.1, 2)
 
     def draw(self, chance, shape):
-        return dict(super().draw(chance, shape), ms=chance.randint(shape.ttl_ms * 11 // 10, shape.ttl_ms * 2))
+        least, most = (int(shape.ttl_ms * ttls) for ttls in self.ttls)
+        return dict(super().draw(chance, shape), ms=chance.randint(least, most))
 
     def scope(self, shape, drawn):
         # With the file locked, where the storage is one.
@@ -110,10 +112,7 @@ class StopClient(OfClient):
 class StopWriter(StopClient):
     name, text = 'stop-writer', 'a holder is stopped beyond its ttl between looking at its lock and writing'
     runs = False
-
-    def draw(self, chance, shape):
-        # Long enough for others to get the key, and to write.
-        return dict(super().draw(chance, shape), ms=chance.randint(shape.ttl_ms * 2, shape.ttl_ms * 3))
+    ttls = (2, 3)  # others are to get the key, and to write
 
     def begin(self, world, drawn):
         drawn['client'] = world.stop_at_write(drawn['client'])
